@@ -47,8 +47,8 @@ class ByteWriter {
 };
 
 // Reads what a ByteWriter wrote, and survives anything else: past the end, or an integer too long,
-// every further read answers zero and ok() is false. Check ok() (and done()) once, at the end; check
-// a count against count_max before it sizes anything.
+// every further read answers zero and ok() is false. Check ok() (and done()) once, at the end;
+// check a count against count_max before it sizes anything.
 class ByteReader {
  public:
   explicit ByteReader(std::span<const uint8_t> bytes) : bytes_(bytes) {}

@@ -26,13 +26,13 @@ std::string both(const A& a, const B& b) {
     if (!(condition)) ::mimo::check_failed(__FILE__, __LINE__, #condition, ""); \
   } while (false)
 
-#define CHECK_OP_(a, op, b)                                                        \
-  do {                                                                             \
-    const auto& check_a_ = (a);                                                    \
-    const auto& check_b_ = (b);                                                    \
-    if (!(check_a_ op check_b_))                                                   \
-      ::mimo::check_failed(__FILE__, __LINE__, #a " " #op " " #b,                  \
-                           ::mimo::check_detail::both(check_a_, check_b_));        \
+#define CHECK_OP_(a, op, b)                                                 \
+  do {                                                                      \
+    const auto& check_a_ = (a);                                             \
+    const auto& check_b_ = (b);                                             \
+    if (!(check_a_ op check_b_))                                            \
+      ::mimo::check_failed(__FILE__, __LINE__, #a " " #op " " #b,           \
+                           ::mimo::check_detail::both(check_a_, check_b_)); \
   } while (false)
 
 #define CHECK_EQ(a, b) CHECK_OP_(a, ==, b)

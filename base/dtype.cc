@@ -1,5 +1,6 @@
 #include "base/dtype.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -13,9 +14,9 @@ float decode_e4m3(uint8_t bits) {
   const int exponent = (bits >> 3) & 0xf;
   const int mantissa = bits & 0x7;
   if (exponent == 0xf && mantissa == 0x7) return std::numeric_limits<float>::quiet_NaN();
-  const float magnitude = exponent == 0
-                              ? std::ldexp(static_cast<float>(mantissa), -9)
-                              : std::ldexp(1.0f + static_cast<float>(mantissa) / 8.0f, exponent - 7);
+  const float magnitude =
+      exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
+                    : std::ldexp(1.0f + static_cast<float>(mantissa) / 8.0f, exponent - 7);
   return (bits & 0x80) != 0 ? -magnitude : magnitude;
 }
 
@@ -39,7 +40,7 @@ uint8_t float_to_e4m3(float value) {
   std::frexp(magnitude, &exponent);             // magnitude = f * 2^exponent, f in [0.5, 1)
   const int unit = std::max(exponent - 1, -6);  // subnormals share the exponent -6
   const float steps = std::nearbyint(std::ldexp(magnitude, 3 - unit));  // ties to even
-  const int count = static_cast<int>(steps);    // 0..16
+  const int count = static_cast<int>(steps);                            // 0..16
   if (count == 0) return sign;
   if (unit == -6 && count < 8) return static_cast<uint8_t>(sign | count);
   const int carry = count == 16 ? 1 : 0;

@@ -3,6 +3,7 @@
 #include <initializer_list>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 namespace mimo {
@@ -16,7 +17,8 @@ struct LogField {
   LogField(std::string_view k, const std::string& v) : key(k), value(v) {}
   LogField(std::string_view k, bool v) : key(k), value(v ? "true" : "false") {}
   template <typename N>
-  LogField(std::string_view k, N v) : key(k), value(std::to_string(v)) {}
+  requires std::is_arithmetic_v<N> LogField(std::string_view k, N v)
+      : key(k), value(std::to_string(v)) {}
 
   std::string key;
   std::string value;
@@ -25,7 +27,8 @@ struct LogField {
 // Lines below `level` are dropped. `process` ("coordinator", "worker") opens each line.
 void log_configure(std::string process, LogLevel level);
 
-// One line an event on stderr: time, level, process, event, key=value ... Written with one write(2).
+// One line an event on stderr: time, level, process, event, key=value ... Written with one
+// write(2).
 //
 // Thread: any.
 void log_line(LogLevel level, std::string_view event, std::initializer_list<LogField> fields = {});

@@ -108,9 +108,9 @@ class [[nodiscard]] Result<void> {
 #define MIMO_CONCAT(a, b) MIMO_CONCAT_(a, b)
 
 // Returns the error of `expression` (a Result) from the function around it.
-#define TRY(expression)                                       \
-  do {                                                        \
-    auto try_result_ = (expression);                          \
+#define TRY(expression)                                           \
+  do {                                                            \
+    auto try_result_ = (expression);                              \
     if (!try_result_.ok()) return std::move(try_result_).error(); \
   } while (false)
 
