@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/dtype.h"
+#include "base/mapped_file.h"
+#include "base/result.h"
+#include "checkpoint/model_config.h"
+
+namespace mimo::checkpoint {
+
+// A tensor as it lies in its file: row-major, rows contiguous.
+struct TensorView {
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;
+  std::span<const uint8_t> bytes;  // prod(shape) * dtype_bytes(dtype)
+  std::string file;                // for messages
+};
+
+// A checkpoint folder in the released layout: config.json, and model.safetensors or
+// model.safetensors.index.json with its shards. open() maps every file, reads every header and checks
+// each tensor's name, shape and dtype against the config: what is missing, extra, of the wrong shape
+// or dtype, truncated or overlapping ends in an error naming file and tensor.
+//
+// Thread:    const, any.
+// Lifetime:  TensorViews point into files that stay mapped while this lives.
+class Checkpoint {
+ public:
+  static Result<std::unique_ptr<Checkpoint>> open(const std::string& folder);
+
+  const ModelConfig& config() const { return config_; }
+  const std::string& folder() const { return folder_; }
+  // CHECKs that the name exists: open() has proven every name that the config implies.
+  const TensorView& tensor(const std::string& name) const;
+  bool has(const std::string& name) const { return tensors_.contains(name); }
+  int64_t num_tensors() const { return static_cast<int64_t>(tensors_.size()); }
+  int64_t tensor_bytes() const;
+  // A digest of config and all tensors' names, dtypes, shapes and places: the same files give the same
+  // digest on every machine. Content is not read.
+  uint64_t digest() const { return digest_; }
+
+ private:
+  Checkpoint() = default;
+
+  std::string folder_;
+  ModelConfig config_;
+  std::vector<std::unique_ptr<MappedFile>> files_;
+  std::map<std::string, TensorView> tensors_;
+  uint64_t digest_ = 0;
+};
+
+}  // namespace mimo::checkpoint
