@@ -23,9 +23,9 @@ struct TensorView {
 };
 
 // A checkpoint folder in the released layout: config.json, and model.safetensors or
-// model.safetensors.index.json with its shards. open() maps every file, reads every header and checks
-// each tensor's name, shape and dtype against the config: what is missing, extra, of the wrong shape
-// or dtype, truncated or overlapping ends in an error naming file and tensor.
+// model.safetensors.index.json with its shards. open() maps every file, reads every header and
+// checks each tensor's name, shape and dtype against the config: what is missing, extra, of the
+// wrong shape or dtype, truncated or overlapping ends in an error naming file and tensor.
 //
 // Thread:    const, any.
 // Lifetime:  TensorViews point into files that stay mapped while this lives.
@@ -40,8 +40,8 @@ class Checkpoint {
   bool has(const std::string& name) const { return tensors_.contains(name); }
   int64_t num_tensors() const { return static_cast<int64_t>(tensors_.size()); }
   int64_t tensor_bytes() const;
-  // A digest of config and all tensors' names, dtypes, shapes and places: the same files give the same
-  // digest on every machine. Content is not read.
+  // A digest of config and all tensors' names, dtypes, shapes and places: the same files give the
+  // same digest on every machine. Content is not read.
   uint64_t digest() const { return digest_; }
 
  private:

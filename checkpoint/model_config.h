@@ -41,12 +41,12 @@ struct ModelConfig {
   int32_t moe_intermediate = 0;
   int32_t num_experts = 0;
   int32_t experts_per_token = 0;
-  int32_t num_expert_groups = 1;   // n_group
-  int32_t groups_per_token = 1;    // topk_group
-  bool normalize_weights = true;   // norm_topk_prob
-  float routed_scaling = 1.0f;     // routed_scaling_factor; null = 1
-  float value_scale = 1.0f;        // attention_value_scale; null = 1
-  float norm_eps = 1e-5f;          // layernorm_epsilon
+  int32_t num_expert_groups = 1;  // n_group
+  int32_t groups_per_token = 1;   // topk_group
+  bool normalize_weights = true;  // norm_topk_prob
+  float routed_scaling = 1.0f;    // routed_scaling_factor; null = 1
+  float value_scale = 1.0f;       // attention_value_scale; null = 1
+  float norm_eps = 1e-5f;         // layernorm_epsilon
   int32_t max_positions = 0;
   AttentionShape full;
   AttentionShape window;

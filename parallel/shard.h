@@ -51,23 +51,23 @@ struct RankShard {
   int32_t rank = 0;
   AttentionShard full;
   AttentionShard window;
-  Range experts;        // whole experts held here: all of them when placed by columns
-  Range expert_cols;    // columns of moe_intermediate held here: all when placed whole
-  Range dense_cols;     // columns of dense_intermediate held here
-  Range vocab_rows;     // rows of the padded vocabulary; rows past config.vocab are zero
+  Range experts;      // whole experts held here: all of them when placed by columns
+  Range expert_cols;  // columns of moe_intermediate held here: all when placed whole
+  Range dense_cols;   // columns of dense_intermediate held here
+  Range vocab_rows;   // rows of the padded vocabulary; rows past config.vocab are zero
   const AttentionShard& attention(checkpoint::AttentionKind kind) const {
     return kind == checkpoint::AttentionKind::kFull ? full : window;
   }
 };
 RankShard rank_shard(const checkpoint::ModelConfig& config, const ShardPlan& plan, int32_t rank);
 
-// Scales of a fused [K_g | V_g] export or of plain blocks, expanded so that one row of scales covers
-// `rows_per_scale` rows of the matrix: exact for every cut at a head's edge.
+// Scales of a fused [K_g | V_g] export or of plain blocks, expanded so that one row of scales
+// covers `rows_per_scale` rows of the matrix: exact for every cut at a head's edge.
 //
 //   scales [num_rows / rows_per_scale, cols of the source scales] f32
 //
-// rows_per_scale is the largest of 64, 32, 16, 8, 4, 2, 1 that divides every edge (head edges, block
-// edges, joint-block edges); 64 for the released model.
+// rows_per_scale is the largest of 64, 32, 16, 8, 4, 2, 1 that divides every edge (head edges,
+// block edges, joint-block edges); 64 for the released model.
 struct ExpandedScales {
   int32_t rows_per_scale = 64;
   int32_t num_cols = 0;
@@ -76,13 +76,14 @@ struct ExpandedScales {
 
 // How a layer's K and V scale rows are to be read.
 enum class KvScaleRule : uint8_t {
-  kPlain = 0,       // ceil(rows / 128) scale rows each: ordinary 128-row blocks
+  kPlain = 0,         // ceil(rows / 128) scale rows each: ordinary 128-row blocks
   kJointPerHead = 1,  // blocks of each kv head's [K | V] rows; the block across the edge is K's
 };
 
-// From the scale tensors' row counts (K: nkv * ceil(k_dim/128) rows and not ceil(nkv*k_dim/128) means
-// joint). kInvalidArgument naming the counts when neither rule fits. When both fit the counts alike
-// (k_dim and v_dim whole 128-blocks), the two rules read the same rows and kPlain is answered.
+// From the scale tensors' row counts (K: nkv * ceil(k_dim/128) rows and not ceil(nkv*k_dim/128)
+// means joint). kInvalidArgument naming the counts when neither rule fits. When both fit the counts
+// alike (k_dim and v_dim whole 128-blocks), the two rules read the same rows and kPlain is
+// answered.
 Result<KvScaleRule> kv_scale_rule(const checkpoint::AttentionShape& shape, int64_t k_scale_rows,
                                   int64_t v_scale_rows);
 
