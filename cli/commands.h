@@ -1,0 +1,19 @@
+#pragma once
+
+#include "cli/options.h"
+
+namespace mimo::cli {
+
+// Each runs one subcommand to its end and answers the process's exit status; what went wrong is
+// said on standard error.
+int run_serve(const ServeOptions& options);
+int run_verify(const VerifyOptions& options);
+int run_generate(const GenerateOptions& options);
+int run_bench(const BenchOptions& options);
+int run_plan(const PlanOptions& options);
+int run_tokenize(const TokenizeOptions& options);
+
+// "mimo: message" on standard error; answers 1.
+int fail(const Error& error);
+
+}  // namespace mimo::cli
