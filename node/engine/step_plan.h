@@ -15,8 +15,8 @@ namespace mimo::node {
 // A sequence takes a slot. Its tokens travel once, here; later plans speak of the slot.
 struct Admission {
   SlotId slot;
-  kernels::SamplingParams sampling;
-  std::vector<int32_t> tokens;       // prompt, then the outputs a preempted sequence already had
+  kernels::SamplingParams sampling = {};
+  std::vector<int32_t> tokens = {};  // prompt, then the outputs a preempted sequence already had
   int32_t num_prompt = 0;            // <= tokens.size()
   int32_t num_prompt_logprobs = -1;  // as SamplingParams::num_logprobs, for the prompt's tokens
 };
@@ -32,7 +32,7 @@ struct Prefill {
 struct PageGrant {
   SlotId slot;
   kvcache::KvKind kind = kvcache::KvKind::kFull;
-  std::vector<PageId> pages;
+  std::vector<PageId> pages = {};
 };
 
 // The slot's first `num_pages` pages of the group go back to the pool: they left the window. Done
@@ -50,11 +50,11 @@ struct PageReturn {
 struct StepPlan {
   Epoch epoch;
   int64_t step = 0;  // counts from 0 in an epoch, no gaps
-  std::vector<SlotId> releases;
-  std::vector<Admission> admissions;
-  std::vector<PageReturn> returns;
-  std::vector<PageGrant> grants;
-  std::vector<Prefill> prefills;
+  std::vector<SlotId> releases = {};
+  std::vector<Admission> admissions = {};
+  std::vector<PageReturn> returns = {};
+  std::vector<PageGrant> grants = {};
+  std::vector<Prefill> prefills = {};
 
   bool empty_of_changes() const {
     return releases.empty() && admissions.empty() && returns.empty() && grants.empty() &&
@@ -70,22 +70,27 @@ Result<StepPlan> decode_plan(std::span<const uint8_t> bytes);
 // What one slot got out of a step.
 struct SlotOutput {
   SlotId slot;
-  bool drew = false;            // `choice` holds the next token
-  kernels::TokenChoice choice;  // appended to the slot's known tokens on every rank
+  bool drew = false;                 // `choice` holds the next token
+  kernels::TokenChoice choice = {};  // appended to the slot's known tokens on every rank
   // Prompt tokens read in this step, when asked for: entry i speaks of the token at position
   // prompt_begin + i, looked up in the logits of the position before (position 0 has none).
   int32_t prompt_begin = 0;
-  std::vector<kernels::TokenChoice> prompt_scores;
+  std::vector<kernels::TokenChoice> prompt_scores = {};
 };
 
 // The same on every rank; ranks compare `digest`.
 struct StepResult {
   int64_t step = 0;
-  std::vector<SlotOutput> outputs;
+  std::vector<SlotOutput> outputs = {};
   int32_t num_tokens = 0;      // rows of the forward pass
-  uint64_t plan_digest = 0;    // chained over all plans of the epoch
-  uint64_t result_digest = 0;  // drawn ids, chained likewise
+  uint64_t plan_digest = 0;    // chain_plan_digest() over all plans of the epoch, from 0
+  uint64_t result_digest = 0;  // chain_result_digest() likewise
 };
+
+// The digests of the steps so far and of one more: every field of the plan; the slots that drew and
+// what they drew.
+uint64_t chain_plan_digest(uint64_t digest, const StepPlan& plan);
+uint64_t chain_result_digest(uint64_t digest, std::span<const SlotOutput> outputs);
 
 // What a follower tells the leader after a step, or why it could not do it.
 struct StepReport {
