@@ -1,0 +1,162 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/log.h"
+#include "cli/client.h"
+#include "cli/commands.h"
+#include "cli/recorded_cases.h"
+#include "cli/supervisor.h"
+
+namespace mimo::cli {
+namespace {
+
+constexpr auto kStopTimeout = std::chrono::seconds(20);
+
+struct Tally {
+  double logits_max_abs_err = 0;
+  int64_t greedy_tokens = 0;
+  int64_t greedy_mismatches = 0;
+};
+
+// One recorded case asked of the server: the drawn ids, and the logits of every prompt position
+// when the record has them.
+struct Answer {
+  std::vector<int32_t> greedy;
+  std::vector<std::vector<float>> logits;  // [prompt][vocabulary served]
+};
+
+ClusterOptions cluster_for(const VerifyOptions& options) {
+  ClusterOptions cluster;
+  cluster.model = options.model;
+  cluster.tp = options.tp;
+  cluster.listen = cluster.metrics_listen = "127.0.0.1:0";
+  cluster.log_folder = options.log_folder;
+  cluster.set = {"debug.logits=true", "engine.mode=f32",
+                 "engine.page_tokens=" + std::to_string(options.page_tokens),
+                 "engine.prefill_chunk_max=" + std::to_string(options.chunk)};
+  if (!options.experts.empty()) cluster.set.push_back("experts=" + options.experts);
+  return cluster;
+}
+
+v1::GenerateRequest request_for(const RecordedCase& recorded) {
+  v1::GenerateRequest request;
+  for (const int32_t id : recorded.prompt) request.mutable_token_ids()->add_ids(id);
+  request.mutable_sampling()->set_temperature(0);
+  request.mutable_stopping()->set_max_tokens(static_cast<int32_t>(recorded.greedy.size()));
+  request.mutable_stopping()->set_ignore_eos(true);
+  if (!recorded.logits.empty()) {
+    v1::ResponseOptions& response = *request.mutable_response();
+    response.set_prompt_candidates(0);
+    response.set_output_candidates(0);
+    response.set_all_candidates(true);
+    response.set_raw_logits(true);
+  }
+  return request;
+}
+
+Result<Answer> ask(Client& client, const RecordedCase& recorded, double timeout_s) {
+  Answer answer;
+  bool finished = false;
+  const auto on_response = [&](const v1::GenerateResponse& response) {
+    // The logits of position p are told with the token at p + 1.
+    for (int i = 1; i < response.prompt().tokens_size(); ++i) {
+      const auto& all = response.prompt().tokens(i).all();
+      answer.logits.emplace_back(all.begin(), all.end());
+    }
+    for (const v1::TokenInfo& token : response.token().tokens()) {
+      if (answer.greedy.empty() && !recorded.logits.empty()) {
+        answer.logits.emplace_back(token.all().begin(), token.all().end());
+      }
+      answer.greedy.push_back(token.token_id());
+    }
+    finished = finished || response.has_finished();
+    return true;
+  };
+  TRY(client.generate(request_for(recorded), timeout_s, on_response));
+  if (!finished) return internal_error("the stream ended with OK and without a finished event");
+  return answer;
+}
+
+Result<void> compare_logits(const RecordedCase& recorded, const Answer& answer, Tally& tally) {
+  if (recorded.logits.empty()) return {};
+  if (answer.logits.size() != recorded.prompt.size()) {
+    return internal_error("logits of " + std::to_string(answer.logits.size()) +
+                          " prompt positions came, expected " +
+                          std::to_string(recorded.prompt.size()));
+  }
+  for (size_t p = 0; p < answer.logits.size(); ++p) {
+    const std::vector<float>& got = answer.logits[p];
+    // Padding rows past the tokenizer's last id are not served.
+    if (got.empty() || static_cast<int32_t>(got.size()) > recorded.vocab) {
+      return internal_error(std::to_string(got.size()) + " logits at position " +
+                            std::to_string(p) + ", expected up to " +
+                            std::to_string(recorded.vocab));
+    }
+    const float* want = recorded.logits.data() + p * static_cast<size_t>(recorded.vocab);
+    for (size_t c = 0; c < got.size(); ++c) {
+      const double error = std::fabs(static_cast<double>(got[c]) - want[c]);
+      if (!(error <= tally.logits_max_abs_err)) tally.logits_max_abs_err = error;  // NaN counts
+    }
+  }
+  return {};
+}
+
+Result<void> run_case(Client& client, const RecordedCase& recorded, double timeout_s,
+                      Tally& tally) {
+  TRY_ASSIGN(const Answer answer, ask(client, recorded, timeout_s));
+  TRY(compare_logits(recorded, answer, tally));
+  for (size_t i = 0; i < recorded.greedy.size(); ++i) {
+    ++tally.greedy_tokens;
+    if (i >= answer.greedy.size() || answer.greedy[i] != recorded.greedy[i]) {
+      ++tally.greedy_mismatches;
+    }
+  }
+  return {};
+}
+
+nlohmann::json finite_or_text(double value) {
+  return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(std::to_string(value));
+}
+
+Result<bool> verify(const VerifyOptions& options) {
+  TRY_ASSIGN(const std::vector<RecordedCase> cases, read_recorded_cases(options.model));
+  if (!options.log_folder.empty()) std::filesystem::create_directories(options.log_folder);
+  TRY_ASSIGN(const auto supervisor, Supervisor::start(cluster_for(options)));
+  TRY_ASSIGN(const v1::ServerInfo info,
+             supervisor->wait_serving(std::chrono::duration<double>(options.timeout_s),
+                                      [] { return false; }));
+  Client client(supervisor->addresses().listen);
+  Tally tally;
+  for (size_t i = 0; i < cases.size(); ++i) {
+    const auto done = run_case(client, cases[i], options.timeout_s, tally);
+    if (!done.ok()) return done.error().with_context("case " + std::to_string(i));
+  }
+  const bool ok =
+      tally.logits_max_abs_err <= options.logits_tolerance && tally.greedy_mismatches == 0;
+  nlohmann::ordered_json line;
+  line["model"] = options.model;
+  line["tp"] = info.tensor_parallel();
+  line["backend"] = info.backend();
+  line["cases"] = cases.size();
+  line["logits_max_abs_err"] = finite_or_text(tally.logits_max_abs_err);
+  line["greedy_tokens"] = tally.greedy_tokens;
+  line["greedy_mismatches"] = tally.greedy_mismatches;
+  line["ok"] = ok;
+  std::printf("%s\n", line.dump().c_str());
+  std::fflush(stdout);
+  TRY(supervisor->stop(kStopTimeout));
+  return ok;
+}
+
+}  // namespace
+
+int run_verify(const VerifyOptions& options) {
+  const auto ok = verify(options);
+  if (!ok.ok()) return fail(Error{ok.error().code, ok.error().to_string()});
+  return ok.value() ? 0 : 1;
+}
+
+}  // namespace mimo::cli
