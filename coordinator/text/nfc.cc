@@ -36,8 +36,8 @@ const icu::Normalizer2& nfc() {
   return *normalizer;
 }
 
-// Appends the marks that `c` is made of and answers true; false, and nothing appended, when a letter
-// is among them.
+// Appends the marks that `c` is made of and answers true; false, and nothing appended, when a
+// letter is among them.
 bool append_marks(const icu::Normalizer2& normalizer, char32_t c, std::vector<Mark>* marks) {
   if (c < kFirstUnstable) return false;
   icu::UnicodeString parts;
@@ -101,8 +101,8 @@ std::string_view to_nfc(std::string_view utf8, std::string* storage) {
   normalised.reserve(utf8.size());
   icu::StringByteSink<std::string> sink(&normalised);
   UErrorCode status = U_ZERO_ERROR;
-  normalizer.normalizeUTF8(
-      0, icu::StringPiece(utf8.data(), static_cast<int32_t>(utf8.size())), sink, nullptr, status);
+  normalizer.normalizeUTF8(0, icu::StringPiece(utf8.data(), static_cast<int32_t>(utf8.size())),
+                           sink, nullptr, status);
   CHECK(U_SUCCESS(status));
   *storage = std::move(normalised);
   return *storage;

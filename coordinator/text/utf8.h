@@ -36,8 +36,8 @@ class LossyUtf8 final {
 
   char held_[4] = {};
   int32_t num_held_ = 0;
-  int32_t num_missing_ = 0;   // bytes until the character is whole
-  uint8_t next_min_ = 0x80;   // what the next byte may be, both ends included
+  int32_t num_missing_ = 0;  // bytes until the character is whole
+  uint8_t next_min_ = 0x80;  // what the next byte may be, both ends included
   uint8_t next_max_ = 0xbf;
 };
 
