@@ -68,6 +68,10 @@ void log_configure(std::string process, LogLevel level) {
 }
 
 void log_line(LogLevel level, std::string_view event, std::initializer_list<LogField> fields) {
+  log_fields(level, event, {fields.begin(), fields.size()});
+}
+
+void log_fields(LogLevel level, std::string_view event, std::span<const LogField> fields) {
   if (level < g_level.load(std::memory_order_relaxed)) return;
   std::string line = timestamp() + " " + level_name(level) + " ";
   {

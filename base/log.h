@@ -1,6 +1,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -32,6 +33,9 @@ void log_configure(std::string process, LogLevel level);
 //
 // Thread: any.
 void log_line(LogLevel level, std::string_view event, std::initializer_list<LogField> fields = {});
+
+// The same for fields that were gathered before.
+void log_fields(LogLevel level, std::string_view event, std::span<const LogField> fields);
 
 inline void log_debug(std::string_view event, std::initializer_list<LogField> fields = {}) {
   log_line(LogLevel::kDebug, event, fields);

@@ -7,15 +7,13 @@
 
 #include "base/result.h"
 #include "checkpoint/model_config.h"
+#include "coordinator/groups/group_state.h"
 #include "coordinator/groups/leader_client.h"
 #include "mimo/v1/cluster.pb.h"
 #include "mimo/v1/inference.pb.h"
 #include "parallel/shard.h"
 
 namespace mimo::coordinator {
-
-enum class GroupState : uint8_t { kWaiting = 0, kPreparing, kLoading, kServing, kDraining };
-const char* group_state_name(GroupState state);
 
 // A snapshot for GetServerInfo, GetLoad, health and metrics.
 struct GroupStatus {
