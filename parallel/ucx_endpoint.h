@@ -8,7 +8,7 @@
 
 namespace mimo::parallel {
 
-struct UcxWorker;
+class UcxWorker;
 
 // This process's end of a UCX group before the group is known: open it, send address() to whoever
 // collects the ranks' addresses, then hand it to UcxGroup::form. One endpoint serves one formation.
