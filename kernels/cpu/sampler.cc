@@ -1,0 +1,134 @@
+#include "kernels/cpu/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/check.h"
+#include "kernels/cpu/select.h"
+#include "kernels/philox.h"
+
+namespace mimo::kernels {
+namespace {
+
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+// A temperature below this is greedy: a division by it would leave one token anyway.
+constexpr float kTemperatureMin = 1e-5f;
+
+}  // namespace
+
+Sampler::Sampler(const SamplerInit& init) : params_(init.params) {
+  const auto num_tokens = static_cast<int32_t>(init.tokens.size());
+  CHECK(init.num_prompt >= 0 && init.num_prompt <= num_tokens);
+  num_outputs_ = num_tokens - init.num_prompt;
+  for (const auto& [id, bias] : params_.logit_bias) CHECK_GE(id, 0);
+  for (const int32_t id : params_.stop_ids) CHECK_GE(id, 0);
+  if (!penalizes()) return;
+  for (int32_t i = 0; i < num_tokens; ++i) {
+    Seen& seen = seen_[init.tokens[i]];
+    if (i < init.num_prompt) {
+      seen.before = true;
+    } else {
+      ++seen.outputs;
+    }
+  }
+}
+
+bool Sampler::penalizes() const {
+  return params_.repetition_penalty != 1.0f || params_.presence_penalty != 0.0f ||
+         params_.frequency_penalty != 0.0f;
+}
+
+void Sampler::count(int32_t id) {
+  ++num_outputs_;
+  if (penalizes()) ++seen_[id].outputs;
+}
+
+void Sampler::adjust(std::span<float> row) const {
+  const auto size = static_cast<int32_t>(row.size());
+  if (num_outputs_ < params_.min_tokens) {
+    for (const int32_t id : params_.stop_ids) {
+      if (id < size) row[id] = kNever;
+    }
+  }
+  for (const auto& [id, bias] : params_.logit_bias) {
+    if (id < size) row[id] += bias;
+  }
+  for (const auto& [id, seen] : seen_) {
+    if (id < 0 || id >= size) continue;
+    float& x = row[id];
+    x = x > 0 ? x / params_.repetition_penalty : x * params_.repetition_penalty;
+    if (seen.outputs == 0) continue;
+    x -= params_.frequency_penalty * static_cast<float>(seen.outputs);
+    x -= params_.presence_penalty;
+  }
+}
+
+int32_t Sampler::draw_from(std::span<const float> row, float max, int32_t position,
+                           std::vector<float>& weights) const {
+  weights.resize(row.size());
+  for (size_t i = 0; i < row.size(); ++i) {
+    const float weight = std::exp((row[i] - max) / params_.temperature);
+    weights[i] = weight < params_.min_p ? 0.0f : weight;
+  }
+  if (params_.top_k > 0 && params_.top_k < static_cast<int64_t>(row.size())) {
+    keep(row, cut_by_count(row, params_.top_k), weights.data());
+  }
+  if (params_.top_p < 1.0f) {
+    const double mass = double{params_.top_p} * sum(weights);
+    keep(row, cut_by_mass(row, weights.data(), mass), weights.data());
+  }
+  const double uniform = philox_uniform(params_.seed, static_cast<uint64_t>(position));
+  return draw(weights, uniform);
+}
+
+TokenChoice Sampler::choose(std::span<float> row, int32_t position,
+                            std::vector<float>& weights) const {
+  TokenChoice choice;
+  RowSummary summary = summarize(row);
+  choice.finite = summary.finite;
+  if (!summary.finite) return choice;
+  const bool described = params_.num_logprobs != -1;
+  const bool adjusted =
+      num_outputs_ < params_.min_tokens || !params_.logit_bias.empty() || !seen_.empty();
+  std::vector<float> model;  // the row before adjust(), where both are needed
+  if (described && adjusted) model.assign(row.begin(), row.end());
+  const float model_max = summary.max;
+  if (adjusted) {
+    adjust(row);
+    summary = summarize(row);
+    // Bias and masks may leave nothing that can be drawn.
+    if (!std::isfinite(summary.max)) {
+      choice.finite = false;
+      return choice;
+    }
+  }
+  const bool greedy = params_.temperature < kTemperatureMin;
+  choice.id = greedy ? index_of(row, summary.max) : draw_from(row, summary.max, position, weights);
+  if (described) {
+    describe(adjusted ? std::span<const float>(model) : row, model_max, params_.num_logprobs,
+             params_.raw_logits, choice);
+  }
+  return choice;
+}
+
+void describe(std::span<const float> row, float max, int32_t num_logprobs, bool raw_logits,
+              TokenChoice& choice) {
+  if (num_logprobs == -1) return;
+  const double shift = raw_logits ? 0.0 : log_sum_exp(row, max);
+  const auto shown = [&](float logit) { return static_cast<float>(logit - shift); };
+  if (choice.id >= 0) {
+    choice.logprob = shown(row[choice.id]);
+    choice.rank = rank_of(row, choice.id);
+  }
+  if (num_logprobs == kAllLogprobs) {
+    for (size_t i = 0; i < row.size(); ++i) {
+      choice.top.push_back({static_cast<int32_t>(i), shown(row[i])});
+    }
+    return;
+  }
+  choice.top = best(row, num_logprobs);
+  for (TokenLogprob& entry : choice.top) entry.logprob = shown(entry.logprob);
+}
+
+}  // namespace mimo::kernels

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "kernels/ops.h"
+
+namespace mimo::kernels {
+
+// Draws one sequence's tokens: its parameters, and what it has to remember of the tokens so far.
+//
+// Thread:    one at a time.
+class Sampler {
+ public:
+  explicit Sampler(const SamplerInit& init);
+
+  // The token at `position`. row [vocab_limit]: the model's logits, overwritten. Does not count it.
+  TokenChoice choose(std::span<float> row, int32_t position, std::vector<float>& weights) const;
+  void count(int32_t id);
+
+ private:
+  struct Seen {
+    bool before = false;  // in the prompt
+    int32_t outputs = 0;
+  };
+
+  bool penalizes() const;
+  // Minimum length, bias, then penalties, on the logits.
+  void adjust(std::span<float> row) const;
+  int32_t draw_from(std::span<const float> row, float max, int32_t position,
+                    std::vector<float>& weights) const;
+
+  SamplingParams params_;
+  int32_t num_outputs_ = 0;
+  std::unordered_map<int32_t, Seen> seen_;  // empty when nothing is penalized
+};
+
+// What the logits say of token `id` (-1: no token), before anything is done to them.
+// num_logprobs as in SamplingParams; -1 leaves logprob, rank and top empty.
+void describe(std::span<const float> row, float max, int32_t num_logprobs, bool raw_logits,
+              TokenChoice& choice);
+
+}  // namespace mimo::kernels
