@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -51,6 +52,17 @@ struct KvSpec {
   int32_t first_live_page(int32_t position) const {
     if (window == 0 || position < window) return 0;
     return (position - window + 1) / page_tokens;
+  }
+  // Held by a sequence of which `num_read` tokens are read and that reads on: what is before the
+  // window is gone.
+  int32_t pages_held(int32_t num_read) const {
+    return pages_for(num_read) - first_live_page(num_read);
+  }
+  // The most that a sequence holds at once while it reads num_tokens tokens, one a step.
+  int32_t pages_max(int32_t num_tokens) const {
+    const int32_t all = pages_for(num_tokens);
+    if (window == 0) return all;
+    return std::min(all, pages_for(window - 1) + 1);
   }
 };
 

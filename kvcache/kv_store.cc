@@ -25,6 +25,11 @@ const char* page_state_name(PageState state) {
 }
 
 Result<std::unique_ptr<KvStore>> KvStore::create(const Options& options) {
+  TRY(validate(options));
+  return std::unique_ptr<KvStore>(new KvStore(options));
+}
+
+Result<void> KvStore::validate(const Options& options) {
   if (options.num_slots < 1 || options.num_slots > kSlotsMax)
     return invalid_argument("num_slots is " + std::to_string(options.num_slots) +
                             ", expected 1 to " + std::to_string(kSlotsMax));
@@ -39,7 +44,7 @@ Result<std::unique_ptr<KvStore>> KvStore::create(const Options& options) {
     if (taken) return invalid_argument("two pools of kind " + name + ", expected one");
     taken = true;
   }
-  return std::unique_ptr<KvStore>(new KvStore(options));
+  return {};
 }
 
 KvStore::KvStore(const Options& options)

@@ -65,6 +65,7 @@ class KvStore {
     std::vector<Pool> pools = {};  // at most one a kind; a kind without layers here has none
   };
 
+  static Result<void> validate(const Options& options);
   static Result<std::unique_ptr<KvStore>> create(const Options& options);
 
   // All of it, or an error and nothing changed. kInternal names slot, group, page and states.
