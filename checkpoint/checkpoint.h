@@ -3,24 +3,15 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
-#include "base/dtype.h"
-#include "base/mapped_file.h"
 #include "base/result.h"
+#include "checkpoint/expected_tensors.h"
 #include "checkpoint/model_config.h"
+#include "checkpoint/safetensors.h"
 
 namespace mimo::checkpoint {
-
-// A tensor as it lies in its file: row-major, rows contiguous.
-struct TensorView {
-  DType dtype = DType::kF32;
-  std::vector<int64_t> shape;
-  std::span<const uint8_t> bytes;  // prod(shape) * dtype_bytes(dtype)
-  std::string file;                // for messages
-};
 
 // A checkpoint folder in the released layout: config.json, and model.safetensors or
 // model.safetensors.index.json with its shards. open() maps every file, reads every header and
@@ -34,6 +25,8 @@ class Checkpoint {
   static Result<std::unique_ptr<Checkpoint>> open(const std::string& folder);
 
   const ModelConfig& config() const { return config_; }
+  // How each layer's weights are stored, found from the tensors.
+  const CheckpointForm& form() const { return form_; }
   const std::string& folder() const { return folder_; }
   // CHECKs that the name exists: open() has proven every name that the config implies.
   const TensorView& tensor(const std::string& name) const;
@@ -49,7 +42,8 @@ class Checkpoint {
 
   std::string folder_;
   ModelConfig config_;
-  std::vector<std::unique_ptr<MappedFile>> files_;
+  CheckpointForm form_;
+  std::vector<std::unique_ptr<SafetensorsFile>> files_;
   std::map<std::string, TensorView> tensors_;
   uint64_t digest_ = 0;
 };

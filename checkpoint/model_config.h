@@ -54,7 +54,9 @@ struct ModelConfig {
   std::vector<bool> is_moe;              // [num_layers]
   std::optional<QuantizationShape> quantization;
   std::vector<int32_t> eos_ids;  // config.json's and generation_config.json's; may be empty
-  int32_t num_mtp_layers = 0;    // counted from the tensors' names, not in config.json
+  // Checkpoint::open counts them by the tensors' names; from config.json alone it is
+  // num_nextn_predict_layers, which the released one lacks (0).
+  int32_t num_mtp_layers = 0;
 
   const AttentionShape& attention_shape(AttentionKind kind) const {
     return kind == AttentionKind::kFull ? full : window;
@@ -66,6 +68,10 @@ struct ModelConfig {
 // program does not compute is kInvalidArgument, and names field, value and what was expected.
 // `source` opens each message, e.g. "/models/m/config.json".
 Result<ModelConfig> parse_model_config(std::string_view json, const std::string& source);
+
+// eos_token_id of a generation_config.json; its other fields are advice to clients and not read.
+Result<std::vector<int32_t>> parse_generation_eos(std::string_view json, int32_t vocab,
+                                                  const std::string& source);
 
 // The released model's geometry, for planning without its files.
 ModelConfig released_model_config();

@@ -2,13 +2,18 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "checkpoint/kv_scale.h"
 #include "checkpoint/model_config.h"
 
 namespace mimo::parallel {
+
+using checkpoint::KvScaleRule;
+using checkpoint::ScaleRowRef;
 
 // Half-open.
 struct Range {
@@ -24,7 +29,7 @@ enum class ExpertPlacement : uint8_t { kColumns = 0, kWhole = 1 };
 struct ShardOptions {
   int32_t tp = 1;
   // Unset: by columns where a rank's slice is whole 128-blocks, else whole.
-  std::optional<ExpertPlacement> experts;
+  std::optional<ExpertPlacement> experts = std::nullopt;
 };
 
 // How a model is cut into tp ranks: decided once by the coordinator, the same for all ranks.
@@ -51,7 +56,9 @@ struct RankShard {
   int32_t rank = 0;
   AttentionShard full;
   AttentionShard window;
-  Range experts;      // whole experts held here: all of them when placed by columns
+  // Whole experts held here: all of them when placed by columns. Empty on the last ranks when
+  // there are more ranks than whole experts.
+  Range experts;
   Range expert_cols;  // columns of moe_intermediate held here: all when placed whole
   Range dense_cols;   // columns of dense_intermediate held here
   Range vocab_rows;   // rows of the padded vocabulary; rows past config.vocab are zero
@@ -59,40 +66,41 @@ struct RankShard {
     return kind == checkpoint::AttentionKind::kFull ? full : window;
   }
 };
+// CHECKs that the plan is one of plan_shards for this config and 0 <= rank < tp.
 RankShard rank_shard(const checkpoint::ModelConfig& config, const ShardPlan& plan, int32_t rank);
 
-// Scales of a fused [K_g | V_g] export or of plain blocks, expanded so that one row of scales
-// covers `rows_per_scale` rows of the matrix: exact for every cut at a head's edge.
+// Scales of a matrix fused from several tensors, so that one row of scales covers `rows_per_scale`
+// rows of it, whatever the cut: values are copied, never computed.
 //
-//   scales [num_rows / rows_per_scale, cols of the source scales] f32
-//
-// rows_per_scale is the largest of 64, 32, 16, 8, 4, 2, 1 that divides every edge (head edges,
-// block edges, joint-block edges); 64 for the released model.
+//   values [ceil(num_rows / rows_per_scale), num_cols] f32
 struct ExpandedScales {
   int32_t rows_per_scale = 64;
   int32_t num_cols = 0;
   std::vector<float> values;
 };
 
-// How a layer's K and V scale rows are to be read.
-enum class KvScaleRule : uint8_t {
-  kPlain = 0,         // ceil(rows / 128) scale rows each: ordinary 128-row blocks
-  kJointPerHead = 1,  // blocks of each kv head's [K | V] rows; the block across the edge is K's
+// The largest of 64, 32, 16, 8, 4, 2, 1 that divides every edge a fused [Q | K | V] matrix can have
+// at any tp: heads' edges, 128-row blocks' edges, joint blocks' edges. 64 for the released model.
+int32_t qkv_rows_per_scale(const checkpoint::AttentionShape& shape);
+
+// A layer's weight_scale_inv tensors as they are stored.
+struct QkvScales {
+  std::span<const float> q;  // [ceil(num_q_heads * k_dim / 128), num_cols]
+  std::span<const float> k;  // [kv_scale_rows(rule, shape).k, num_cols]
+  std::span<const float> v;  // [kv_scale_rows(rule, shape).v, num_cols], maybe no rows
+  int32_t num_cols = 0;      // ceil(hidden / 128)
 };
 
-// From the scale tensors' row counts (K: nkv * ceil(k_dim/128) rows and not ceil(nkv*k_dim/128)
-// means joint). kInvalidArgument naming the counts when neither rule fits. When both fit the counts
-// alike (k_dim and v_dim whole 128-blocks), the two rules read the same rows and kPlain is
-// answered.
-Result<KvScaleRule> kv_scale_rule(const checkpoint::AttentionShape& shape, int64_t k_scale_rows,
-                                  int64_t v_scale_rows);
+// The scales of one rank's [Q heads | K heads | V heads] matrix.
+ExpandedScales expand_qkv_scales(const checkpoint::AttentionShape& shape, KvScaleRule rule,
+                                 const QkvScales& scales, const AttentionShard& shard);
 
-// The scale row of each K row ("from K's tensor, row i") and V row under a rule.
-struct ScaleRowRef {
-  bool from_v = false;
-  int32_t row = 0;
-};
-ScaleRowRef k_scale_row(KvScaleRule rule, const checkpoint::AttentionShape& shape, int32_t k_row);
-ScaleRowRef v_scale_row(KvScaleRule rule, const checkpoint::AttentionShape& shape, int32_t v_row);
+// The same for the fused [gate | up] matrix of rows `cols` of both: 128 when the cut is whole
+// blocks, as plan_shards makes it but for an intermediate size that is none and stays uncut.
+int32_t gate_up_rows_per_scale(Range cols);
+
+// The scales of that matrix, from the stored ones: [ceil(intermediate / 128), num_cols] each.
+ExpandedScales expand_gate_up_scales(std::span<const float> gate, std::span<const float> up,
+                                     int32_t num_cols, Range cols);
 
 }  // namespace mimo::parallel
