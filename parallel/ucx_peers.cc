@@ -1,5 +1,6 @@
 #include "parallel/ucx_peers.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/log.h"
@@ -9,6 +10,7 @@ namespace {
 
 constexpr unsigned kMessageId = 1;
 constexpr uint32_t kMagic = 0x31475855;  // "UXG1"
+constexpr char kNoPayload = 0;
 // An orderly close waits so long for its last bytes to leave; borrowed data is waited for as long
 // when a close is not orderly (UCX needs no peer for that: it has always been a matter of
 // microseconds).
@@ -75,6 +77,7 @@ void UcxPeers::send(int32_t to, int phase, const void* data, int64_t bytes) {
             epoch_.value,
             seq_,
             call_.count,
+            bytes,
             rank_,
             size()};
   ucp_request_param_t param{};
@@ -83,8 +86,13 @@ void UcxPeers::send(int32_t to, int phase, const void* data, int64_t bytes) {
   param.flags = UCP_AM_SEND_FLAG_EAGER;
   param.cb.send = &UcxPeers::on_sent;
   param.user_data = this;
-  const ucs_status_ptr_t request = ucp_am_send_nbx(peer.ep, kMessageId, &header, sizeof(header),
-                                                   data, static_cast<size_t>(bytes), &param);
+  // Only a payload goes by UCX's zero-copy path (ZCOPY_THRESH is 0), whose sends are complete when
+  // the kernel has every byte. Copied ones may leave a tail in UCX's buffer, to move on with our
+  // next call, whenever that is; and a flush would wait for the peer, which may be computing.
+  const void* payload = bytes > 0 ? data : &kNoPayload;
+  const ucs_status_ptr_t request =
+      ucp_am_send_nbx(peer.ep, kMessageId, &header, sizeof(header), payload,
+                      static_cast<size_t>(std::max<int64_t>(bytes, 1)), &param);
   if (UCS_PTR_IS_ERR(request)) {
     peer.lost = ucs_status_string(UCS_PTR_STATUS(request));
   } else if (request != nullptr) {
@@ -120,7 +128,7 @@ ucs_status_t UcxPeers::on_message(void* self, const void* header, size_t header_
 }
 
 // Why a message cannot be taken.
-std::optional<Error> UcxPeers::check(const Header& header) const {
+std::optional<Error> UcxPeers::check(const Header& header, size_t payload_bytes) const {
   const std::string who = "rank " + std::to_string(header.rank);
   const auto wrong = [&](const char* what, int64_t got, int64_t expected) {
     return internal_error(who + " sent " + what + " " + std::to_string(got) + ", expected " +
@@ -135,6 +143,10 @@ std::optional<Error> UcxPeers::check(const Header& header) const {
   if (header.epoch != epoch_.value) {
     return Error{Code::kFailedPrecondition, who + " is of epoch " + std::to_string(header.epoch) +
                                                 ", this rank of " + std::to_string(epoch_.value)};
+  }
+  if (header.bytes < 0 ||
+      static_cast<size_t>(std::max<int64_t>(header.bytes, 1)) != payload_bytes) {
+    return wrong("payload bytes", static_cast<int64_t>(payload_bytes), header.bytes);
   }
   if (header.phase >= kNumPhases) return wrong("phase", header.phase, 0);
   if (header.seq != seq_ && header.seq != seq_ + 1) return wrong("operation", header.seq, seq_);
@@ -152,7 +164,7 @@ ucs_status_t UcxPeers::take(const Header& header, void* data, size_t bytes,
                 {{"rank", header.rank}, {"epoch", header.epoch}, {"expected_epoch", epoch_.value}});
     return UCS_OK;
   }
-  auto error = check(header);
+  auto error = check(header, bytes);
   if (!error && (param.recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0) {
     error = internal_error("rank " + std::to_string(header.rank) +
                            " offered a rendezvous, expected an eager message");
@@ -165,7 +177,7 @@ ucs_status_t UcxPeers::take(const Header& header, void* data, size_t bytes,
   slot.here = true;
   slot.call = {static_cast<CollectiveCall::Kind>(header.kind), static_cast<DType>(header.dtype),
                header.count};
-  slot.bytes = static_cast<int64_t>(bytes);
+  slot.bytes = header.bytes;
   if ((param.recv_attr & UCP_AM_RECV_ATTR_FLAG_DATA) != 0) {
     slot.held = data;
     slot.data = data;
@@ -224,17 +236,6 @@ Result<void> UcxPeers::sent(const Deadline& deadline) {
 }
 
 Result<void> UcxPeers::finish(const Deadline& deadline) {
-  // A completed send may still lie in UCX's own buffer, and only we would move it on: we may be
-  // gone computing. A flush ends when the kernel has it.
-  ucp_request_param_t param{};
-  param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
-  param.cb.send = &UcxPeers::on_sent;
-  param.user_data = this;
-  for (Peer& peer : peers_) {
-    if (peer.ep == nullptr || peer.lost) continue;
-    const ucs_status_ptr_t request = ucp_ep_flush_nbx(peer.ep, &param);
-    if (request != nullptr && !UCS_PTR_IS_ERR(request)) ++num_sending_;
-  }
   TRY(sent(deadline));
   for (Peer& peer : peers_) {
     for (Message& message : peer.inbox[seq_ & 1]) release(message);

@@ -48,7 +48,8 @@ class UcxPeers final {
   Result<const void*> received(int32_t from, int phase, int64_t bytes) const;
   // Returns when UCX needs none of the data given to send() any more.
   Result<void> sent(const Deadline& deadline);
-  // Returns when every send is in the kernel's hands; gives up what was received.
+  // The same, and gives up what was received. Every byte is in the kernel's hands then: the peers
+  // get them although this rank goes away computing.
   Result<void> finish(const Deadline& deadline);
 
   // Orderly: what was sent goes out first, within a bound. Borrowed data is free afterwards.
@@ -73,6 +74,7 @@ class UcxPeers final {
     int64_t epoch = 0;
     int64_t seq = 0;
     int64_t count = 0;
+    int64_t bytes = 0;  // of the payload; 0 travels as one byte, see send()
     int32_t rank = 0;
     int32_t num_ranks = 0;
   };
@@ -90,7 +92,7 @@ class UcxPeers final {
   Result<void> open_endpoint(int32_t to, const std::string& address);
   ucs_status_t take(const Header& header, void* data, size_t bytes,
                     const ucp_am_recv_param_t& param);
-  std::optional<Error> check(const Header& header) const;
+  std::optional<Error> check(const Header& header, size_t payload_bytes) const;
   Message& message(int32_t from, int phase) { return peers_[from].inbox[seq_ & 1][phase]; }
   const Message& message(int32_t from, int phase) const {
     return peers_[from].inbox[seq_ & 1][phase];
@@ -110,7 +112,7 @@ class UcxPeers final {
   std::vector<Peer> peers_;  // index = rank; our own has no endpoint
   int64_t seq_ = -1;         // of the operation under way, or of the last one
   CollectiveCall call_;
-  int64_t num_sending_ = 0;  // sends and flushes that UCX has not completed
+  int64_t num_sending_ = 0;  // sends that UCX has not completed
   std::optional<Error> protocol_error_;
 };
 

@@ -65,8 +65,10 @@ Result<ucp_config_t*> make_config(const UcxEndpoint::Options& options) {
   const std::pair<const char*, std::string> settings[] = {
       {"TLS", options.transports},
       {"NET_DEVICES", device},
-      {"TCP_TX_SEG_SIZE", segment},
-      {"TCP_RX_SEG_SIZE", segment},
+      {"TX_SEG_SIZE", segment},
+      {"RX_SEG_SIZE", segment},
+      // Every payload straight from the caller's memory; ucx_peers.cc says why.
+      {"ZCOPY_THRESH", "0"},
       // Always eager: a rendezvous costs two more wake-ups of a sleeping peer than it saves copies.
       {"RNDV_THRESH", "inf"},
   };
