@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
+#include <vector>
 
 namespace mimo::checkpoint {
 
@@ -56,6 +57,32 @@ struct RawFile {
     uint64_t length = 0;
     for (int i = 7; i >= 0; --i) length = length << 8 | static_cast<uint8_t>(bytes[i]);
     return {nlohmann::ordered_json::parse(bytes.substr(8, length)), bytes.substr(8 + length)};
+  }
+  // Takes a tensor out, bytes and all.
+  void remove(const std::string& name) {
+    const uint64_t begin = header.at(name)["data_offsets"][0];
+    const uint64_t end = header.at(name)["data_offsets"][1];
+    header.erase(name);
+    data.erase(begin, end - begin);
+    shift(end, -static_cast<int64_t>(end - begin));
+  }
+  // Puts a tensor of zeros before all others; `bytes` a multiple of 8 keeps the others aligned.
+  void insert(const std::string& name, const std::string& dtype, const std::vector<int64_t>& shape,
+              int64_t bytes) {
+    shift(0, bytes);
+    header[name] = {{"dtype", dtype}, {"shape", shape}, {"data_offsets", {0, bytes}}};
+    data.insert(0, std::string(bytes, '\0'));
+  }
+  void replace(const std::string& name, const std::string& dtype, const std::vector<int64_t>& shape,
+               int64_t bytes) {
+    remove(name);
+    insert(name, dtype, shape, bytes);
+  }
+  void shift(uint64_t from, int64_t by) {
+    for (auto& [name, value] : header.items()) {
+      if (name == "__metadata__" || value["data_offsets"][0] < from) continue;
+      for (auto& offset : value["data_offsets"]) offset = offset.get<int64_t>() + by;
+    }
   }
   std::string join() const { return join_text(header.dump()); }
   std::string join_text(std::string text) const {
