@@ -4,8 +4,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <string>
-#include <thread>
 #include <vector>
 
 #include "base/bounded_queue.h"
@@ -14,6 +12,7 @@
 #include "base/units.h"
 #include "kernels/ops.h"
 #include "kvcache/kv_spec.h"
+#include "kvcache/kv_store.h"
 #include "node/engine/step_executor.h"
 
 namespace mimo::node {
@@ -59,14 +58,13 @@ struct EngineStats {
     int32_t total = 0;
     int32_t free = 0;
   };
-  std::array<Pages, kvcache::kNumKvKinds> pages;
+  std::array<Pages, kvcache::kNumKvKinds> pages{};  // by KvKind
 };
 
 // Continuous batching over one group: takes requests, plans steps, hands out events.
 //
-// Thread:    submit() and abort() from any thread; everything else happens on the engine's own
-// thread,
-//            on_events and on_step too.
+// Thread:    submit(), abort() and stop() from any thread but the engine's own; everything else
+//            happens on that one, the hooks too.
 // Lifetime:  `executor` outlives it.
 // Invariant: held pages + free pages = pool, for each layer group, after every step (checked).
 class Engine {
@@ -79,14 +77,17 @@ class Engine {
     int32_t prefill_chunk_max = 512;  // prompt tokens of one sequence a step
     int32_t positions_max = 0;        // prompt + outputs
     int32_t vocab = 0;                // ids are below this
-    kvcache::KvSpec full;
-    kvcache::KvSpec window;
+    kvcache::KvSpec full = {};
+    kvcache::KvSpec window = {};
     int32_t full_pages = 0;  // pool sizes, the same on all ranks
     int32_t window_pages = 0;
     bool has_full = true;  // the model has layers of this kind
     bool has_window = true;
 
     Result<void> validate() const;
+    // kInvalidArgument names field, value and bound; also a sequence that no empty pool holds.
+    Result<void> check(const SequenceRequest& request) const;
+    kvcache::KvStore::Options kv() const;
   };
   struct Hooks {
     // All events of a step at once, in one call.
@@ -102,7 +103,7 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // kInvalidArgument: field, value, bound; also a sequence that could never fit the pools.
+  // kInvalidArgument: Options::check(), or the id is in use.
   // kResourceExhausted: waiting_max are waiting. kUnavailable: stopped or failed.
   Result<void> submit(SequenceRequest request);
   // The sequence ends with kCancelled and its pages are free before the next step is planned.
