@@ -12,6 +12,8 @@ std::string CollectiveCall::to_string() const {
       return "all_gather of " + std::to_string(count) + " bytes";
     case Kind::kBarrier:
       return "barrier";
+    case Kind::kGoodbye:
+      return "goodbye";
   }
   return "call of unknown kind " + std::to_string(static_cast<int>(kind));
 }

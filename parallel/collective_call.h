@@ -11,7 +11,13 @@ namespace mimo::parallel {
 
 // What a rank asks of the others: it must be the same on all of them.
 struct CollectiveCall {
-  enum class Kind : uint8_t { kHello = 0, kAllReduce = 1, kAllGather = 2, kBarrier = 3 };
+  enum class Kind : uint8_t {
+    kHello = 0,
+    kAllReduce = 1,
+    kAllGather = 2,
+    kBarrier = 3,
+    kGoodbye = 4
+  };
 
   Kind kind = Kind::kBarrier;
   DType dtype = DType::kF32;  // all_reduce only

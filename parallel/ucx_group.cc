@@ -67,10 +67,7 @@ class UcxRank final : public TpGroup {
     if (result.ok()) result = peers_->finish(deadline);
     if (!result.ok()) {
       broken_ = result.error();
-      // Ranks whose calls differ must all learn so: what was sent to them goes out first. Any other
-      // end is sudden, so that the peers need not wait for their own timeout.
-      const bool orderly = broken_->code == Code::kInternal;
-      peers_->close(orderly);
+      peers_->close(broken_);  // the others need not wait for their own timeout
     }
     return result;
   }

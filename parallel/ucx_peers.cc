@@ -11,9 +11,11 @@ namespace {
 constexpr unsigned kMessageId = 1;
 constexpr uint32_t kMagic = 0x31475855;  // "UXG1"
 constexpr char kNoPayload = 0;
-// An orderly close waits so long for its last bytes to leave; borrowed data is waited for as long
-// when a close is not orderly (UCX needs no peer for that: it has always been a matter of
-// microseconds).
+// A goodbye that a peer's full socket does not take within this time is not said: the peer sees the
+// connection end. Short, since an aborted call must return within 100 ms.
+constexpr int64_t kGoodbyeMs = 40;
+constexpr size_t kReasonBytesMax = 1000;
+// UCX needs no peer to close by force: this has always been a matter of microseconds.
 constexpr int64_t kCloseMs = 500;
 
 }  // namespace
@@ -23,7 +25,7 @@ UcxPeers::UcxPeers(std::unique_ptr<UcxWorker> worker, int32_t rank, int32_t size
   for (Peer& peer : peers_) peer.all = this;
 }
 
-UcxPeers::~UcxPeers() { close(true); }
+UcxPeers::~UcxPeers() { close(std::nullopt); }
 
 Result<std::unique_ptr<UcxPeers>> UcxPeers::connect(std::unique_ptr<UcxWorker> worker, int32_t rank,
                                                     const std::vector<std::string>& addresses,
@@ -65,21 +67,29 @@ void UcxPeers::start(const CollectiveCall& call) {
   ++seq_;
 }
 
+UcxPeers::Header UcxPeers::header(int phase, int64_t bytes) const {
+  Header out;
+  out.magic = kMagic;
+  out.kind = static_cast<uint8_t>(call_.kind);
+  out.dtype = static_cast<uint8_t>(call_.dtype);
+  out.phase = static_cast<uint8_t>(phase);
+  out.epoch = epoch_.value;
+  out.seq = seq_;
+  out.count = call_.count;
+  out.bytes = bytes;
+  out.rank = rank_;
+  out.num_ranks = size();
+  return out;
+}
+
 void UcxPeers::send(int32_t to, int phase, const void* data, int64_t bytes) {
   Peer& peer = peers_[to];
   if (peer.lost) return;
-  Header& header = peer.outbox[phase];
-  header = {kMagic,
-            static_cast<uint8_t>(call_.kind),
-            static_cast<uint8_t>(call_.dtype),
-            static_cast<uint8_t>(phase),
-            0,
-            epoch_.value,
-            seq_,
-            call_.count,
-            bytes,
-            rank_,
-            size()};
+  peer.outbox[phase] = header(phase, bytes);
+  post(peer, peer.outbox[phase], data);
+}
+
+void UcxPeers::post(Peer& peer, Header& header, const void* data) {
   ucp_request_param_t param{};
   param.op_attr_mask =
       UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS;
@@ -89,10 +99,10 @@ void UcxPeers::send(int32_t to, int phase, const void* data, int64_t bytes) {
   // Only a payload goes by UCX's zero-copy path (ZCOPY_THRESH is 0), whose sends are complete when
   // the kernel has every byte. Copied ones may leave a tail in UCX's buffer, to move on with our
   // next call, whenever that is; and a flush would wait for the peer, which may be computing.
-  const void* payload = bytes > 0 ? data : &kNoPayload;
+  const void* payload = header.bytes > 0 ? data : &kNoPayload;
   const ucs_status_ptr_t request =
       ucp_am_send_nbx(peer.ep, kMessageId, &header, sizeof(header), payload,
-                      static_cast<size_t>(std::max<int64_t>(bytes, 1)), &param);
+                      static_cast<size_t>(std::max<int64_t>(header.bytes, 1)), &param);
   if (UCS_PTR_IS_ERR(request)) {
     peer.lost = ucs_status_string(UCS_PTR_STATUS(request));
   } else if (request != nullptr) {
@@ -116,10 +126,9 @@ ucs_status_t UcxPeers::on_message(void* self, const void* header, size_t header_
   auto& peers = *static_cast<UcxPeers*>(self);
   Header copy;
   if (header_bytes != sizeof(copy)) {
-    if (!peers.protocol_error_) {
-      peers.protocol_error_ =
-          internal_error("a message with a header of " + std::to_string(header_bytes) +
-                         " bytes, expected " + std::to_string(sizeof(copy)));
+    if (!peers.fatal_) {
+      peers.fatal_ = internal_error("a message with a header of " + std::to_string(header_bytes) +
+                                    " bytes, expected " + std::to_string(sizeof(copy)));
     }
     return UCS_OK;
   }
@@ -148,6 +157,7 @@ std::optional<Error> UcxPeers::check(const Header& header, size_t payload_bytes)
       static_cast<size_t>(std::max<int64_t>(header.bytes, 1)) != payload_bytes) {
     return wrong("payload bytes", static_cast<int64_t>(payload_bytes), header.bytes);
   }
+  if (header.kind == static_cast<uint8_t>(CollectiveCall::Kind::kGoodbye)) return std::nullopt;
   if (header.phase >= kNumPhases) return wrong("phase", header.phase, 0);
   if (header.seq != seq_ && header.seq != seq_ + 1) return wrong("operation", header.seq, seq_);
   if (peers_[header.rank].inbox[header.seq & 1][header.phase].here) {
@@ -170,7 +180,11 @@ ucs_status_t UcxPeers::take(const Header& header, void* data, size_t bytes,
                            " offered a rendezvous, expected an eager message");
   }
   if (error) {
-    if (!protocol_error_) protocol_error_ = std::move(error);
+    if (!fatal_) fatal_ = std::move(error);
+    return UCS_OK;
+  }
+  if (header.kind == static_cast<uint8_t>(CollectiveCall::Kind::kGoodbye)) {
+    take_goodbye(header, data);
     return UCS_OK;
   }
   Message& slot = peers_[header.rank].inbox[header.seq & 1][header.phase];
@@ -189,25 +203,40 @@ ucs_status_t UcxPeers::take(const Header& header, void* data, size_t bytes,
   return UCS_OK;
 }
 
+// count is the reason's code, the payload its sentence; both absent when a rank just leaves.
+void UcxPeers::take_goodbye(const Header& header, const void* data) {
+  peers_[header.rank].left = true;
+  if (header.count == 0 || fatal_) return;
+  const auto code = header.count > 0 && header.count <= static_cast<int64_t>(Code::kUnauthenticated)
+                        ? static_cast<Code>(header.count)
+                        : Code::kUnknown;
+  const std::string reason(static_cast<const char*>(data), static_cast<size_t>(header.bytes));
+  fatal_ = Error{code, "rank " + std::to_string(header.rank) + " gave up: " + reason};
+}
+
 Result<void> UcxPeers::receive_all(int phase, const Deadline& deadline) {
   const auto is_missing = [&](int32_t r) { return r != rank_ && !message(r, phase).here; };
+  // A rank that left in order may have been one operation ahead: what it sent still counts. A rank
+  // that died in the middle of this one would be missed in the next.
+  const auto is_lost = [&](int32_t r) {
+    return is_missing(r) ? peers_[r].lost || peers_[r].left : peers_[r].lost && !peers_[r].left;
+  };
   const auto settled = [&] {
-    if (protocol_error_) return true;
+    if (fatal_) return true;
     bool all = true;
     for (int32_t r = 0; r < size(); ++r) {
-      if (!is_missing(r)) continue;
-      if (peers_[r].lost) return true;
-      all = false;
+      if (is_lost(r)) return true;
+      if (is_missing(r)) all = false;
     }
     return all;
   };
   TRY_ASSIGN(const bool in_time, worker_->progress_until(settled, deadline));
-  if (protocol_error_) return *protocol_error_;
+  if (fatal_) return *fatal_;
   for (int32_t r = 0; r < size(); ++r) {
-    if (is_missing(r) && peers_[r].lost) {
-      return unavailable(call_.to_string() + ": rank " + std::to_string(r) +
-                         " is lost: " + *peers_[r].lost);
-    }
+    if (!is_lost(r)) continue;
+    const std::string who = call_.to_string() + ": rank " + std::to_string(r);
+    if (peers_[r].left) return unavailable(who + " left the group");
+    return unavailable(who + " is lost: " + *peers_[r].lost);
   }
   if (!in_time) {
     return Error{Code::kDeadlineExceeded,
@@ -259,9 +288,18 @@ std::string UcxPeers::missing(int phase) const {
   return out;
 }
 
-void UcxPeers::close(bool orderly) {
+void UcxPeers::close(const std::optional<Error>& reason) {
   if (worker_->get() == nullptr) return;
-  close_endpoints(!orderly);
+  const std::string text = reason ? reason->message.substr(0, kReasonBytesMax) : "";
+  call_ = {CollectiveCall::Kind::kGoodbye, DType::kF32,
+           reason ? static_cast<int64_t>(reason->code) : 0};
+  for (Peer& peer : peers_) {
+    if (peer.ep == nullptr || peer.lost) continue;
+    peer.outbox[kNumPhases] = header(0, static_cast<int64_t>(text.size()));
+    post(peer, peer.outbox[kNumPhases], text.data());
+  }
+  worker_->drain_until([&] { return num_sending_ == 0; }, Deadline::after_ms(kGoodbyeMs));
+  close_endpoints();
   for (Peer& peer : peers_) {
     for (auto& slots : peer.inbox) {
       for (Message& message : slots) release(message);
@@ -272,26 +310,27 @@ void UcxPeers::close(bool orderly) {
   if (num_sending_ != 0) log_error("ucx_sends_not_ended", {{"count", num_sending_}});
 }
 
-void UcxPeers::close_endpoints(bool force) {
+// By force: what the peers should have is in the kernel's hands, and a close that flushes would
+// wait for their progress.
+void UcxPeers::close_endpoints() {
   std::vector<ucs_status_ptr_t> closing;
   for (Peer& peer : peers_) {
     if (peer.ep == nullptr) continue;
     ucp_request_param_t param{};
     param.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
-    param.flags = force || peer.lost ? UCP_EP_CLOSE_FLAG_FORCE : 0;
+    param.flags = UCP_EP_CLOSE_FLAG_FORCE;
     const ucs_status_ptr_t request = ucp_ep_close_nbx(peer.ep, &param);
     if (request != nullptr && !UCS_PTR_IS_ERR(request)) closing.push_back(request);
     peer.ep = nullptr;
     if (!peer.lost) peer.lost = "closed";
   }
-  worker_->drain_until(
-      [&] {
-        for (const ucs_status_ptr_t request : closing) {
-          if (ucp_request_check_status(request) == UCS_INPROGRESS) return false;
-        }
-        return num_sending_ == 0;
-      },
-      Deadline::after_ms(kCloseMs));
+  const auto closed = [&] {
+    for (const ucs_status_ptr_t request : closing) {
+      if (ucp_request_check_status(request) == UCS_INPROGRESS) return false;
+    }
+    return num_sending_ == 0;
+  };
+  worker_->drain_until(closed, Deadline::after_ms(kCloseMs));
   for (const ucs_status_ptr_t request : closing) ucp_request_free(request);
 }
 

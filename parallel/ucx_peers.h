@@ -29,7 +29,7 @@ class UcxPeers final {
   static Result<std::unique_ptr<UcxPeers>> connect(std::unique_ptr<UcxWorker> worker, int32_t rank,
                                                    const std::vector<std::string>& addresses,
                                                    Epoch epoch);
-  // Closes what is open, orderly.
+  // As close(), without a reason.
   ~UcxPeers();
   UcxPeers(const UcxPeers&) = delete;
   UcxPeers& operator=(const UcxPeers&) = delete;
@@ -52,8 +52,10 @@ class UcxPeers final {
   // get them although this rank goes away computing.
   Result<void> finish(const Deadline& deadline);
 
-  // Orderly: what was sent goes out first, within a bound. Borrowed data is free afterwards.
-  void close(bool orderly);
+  // Says goodbye and closes every connection. With a reason (ours alone, or what another rank told)
+  // the peers' operations end at once with it; without one they lose nothing that was sent.
+  // Borrowed data is free afterwards.
+  void close(const std::optional<Error>& reason);
 
  private:
   struct Message {
@@ -81,11 +83,12 @@ class UcxPeers final {
   struct Peer {
     UcxPeers* all = nullptr;
     ucp_ep_h ep = nullptr;
-    std::optional<std::string> lost;  // UCX's reason
+    std::optional<std::string> lost;  // why it sends nothing more
+    bool left = false;                // it said goodbye
     // [sequence number & 1][phase]
     std::array<std::array<Message, kNumPhases>, 2> inbox;
     // Must live until UCX has sent them.
-    std::array<Header, kNumPhases> outbox;
+    std::array<Header, kNumPhases + 1> outbox;  // the last one for the goodbye
   };
 
   UcxPeers(std::unique_ptr<UcxWorker> worker, int32_t rank, int32_t size, Epoch epoch);
@@ -99,7 +102,10 @@ class UcxPeers final {
   }
   std::string missing(int phase) const;
   void release(Message& message);
-  void close_endpoints(bool force);
+  void take_goodbye(const Header& header, const void* data);
+  void post(Peer& peer, Header& header, const void* data);
+  Header header(int phase, int64_t bytes) const;
+  void close_endpoints();
 
   static ucs_status_t on_message(void* self, const void* header, size_t header_bytes, void* data,
                                  size_t bytes, const ucp_am_recv_param_t* param);
@@ -112,8 +118,8 @@ class UcxPeers final {
   std::vector<Peer> peers_;  // index = rank; our own has no endpoint
   int64_t seq_ = -1;         // of the operation under way, or of the last one
   CollectiveCall call_;
-  int64_t num_sending_ = 0;  // sends that UCX has not completed
-  std::optional<Error> protocol_error_;
+  int64_t num_sending_ = 0;     // sends that UCX has not completed
+  std::optional<Error> fatal_;  // found while a message was taken
 };
 
 }  // namespace mimo::parallel

@@ -4,10 +4,13 @@
 #include <netdb.h>
 #include <ucs/debug/log_def.h>
 
+#include <algorithm>
 #include <cstdarg>
 #include <cstdio>
 #include <mutex>
 
+#include "base/bytes.h"
+#include "base/hash.h"
 #include "base/log.h"
 
 namespace mimo::parallel {
@@ -15,6 +18,32 @@ namespace {
 
 constexpr char kAddressPrefix[] = "ucx1:";
 constexpr size_t kAddressBytesMax = 64 * 1024;
+// While a peer's process has not yet answered a connection, UCX 1.13 asks epoll whether the socket
+// can be written, which it always can: the event fd is ready and there is nothing to do. After so
+// many such wake-ups in a row the worker is looked at once a millisecond.
+constexpr int kIdleWakesMax = 3;
+constexpr size_t kChecksumBytes = sizeof(uint64_t);
+
+std::vector<uint8_t> checksum(std::span<const uint8_t> bytes) {
+  ByteWriter writer;
+  writer.fixed(hash_bytes(bytes));
+  return writer.take();
+}
+
+std::string to_hex(std::span<const uint8_t> bytes) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (const uint8_t byte : bytes) {
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
+
+int nibble(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
 
 // UCX writes its messages to stdout. They become log lines: what is wrong for us comes back as a
 // status and is told there, so a lost peer's "error" is no more than a warning here.
@@ -127,35 +156,30 @@ Result<std::string> UcxWorker::address() const {
   if (const auto status = ucp_worker_get_address(worker_, &packed, &size); status != UCS_OK) {
     return ucx_error("ucp_worker_get_address", status);
   }
-  constexpr char kDigits[] = "0123456789abcdef";
-  std::string text = kAddressPrefix;
-  for (const uint8_t byte : std::span(reinterpret_cast<const uint8_t*>(packed), size)) {
-    text += kDigits[byte >> 4];
-    text += kDigits[byte & 15];
-  }
+  const std::span bytes(reinterpret_cast<const uint8_t*>(packed), size);
+  const std::string text = kAddressPrefix + to_hex(checksum(bytes)) + to_hex(bytes);
   ucp_worker_release_address(worker_, packed);
   return text;
 }
 
 Result<std::vector<uint8_t>> UcxWorker::parse_address(const std::string& text) {
   const Error error = invalid_argument("address \"" + text.substr(0, 40) +
-                                       "\": expected \"ucx1:\" and a UCX address in hexadecimal");
+                                       "\": expected a UcxEndpoint's address()");
   const std::string prefix = kAddressPrefix;
   if (text.compare(0, prefix.size(), prefix) != 0) return error;
   const std::string digits = text.substr(prefix.size());
-  if (digits.empty() || digits.size() % 2 != 0 || digits.size() > 2 * kAddressBytesMax) {
-    return error;
-  }
-  const auto nibble = [](char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-  };
+  if (digits.size() % 2 != 0 || digits.size() > 2 * kAddressBytesMax) return error;
   std::vector<uint8_t> bytes;
   for (size_t i = 0; i < digits.size(); i += 2) {
     const int high = nibble(digits[i]), low = nibble(digits[i + 1]);
     if (high < 0 || low < 0) return error;
     bytes.push_back(static_cast<uint8_t>(high * 16 + low));
   }
+  if (bytes.size() <= kChecksumBytes) return error;
+  const std::vector<uint8_t> sum(bytes.begin(), bytes.begin() + kChecksumBytes);
+  bytes.erase(bytes.begin(), bytes.begin() + kChecksumBytes);
+  // UCX trusts an address: what is not one may end the process.
+  if (sum != checksum(bytes)) return error;
   return bytes;
 }
 
@@ -164,13 +188,20 @@ void UcxWorker::nap() {
   ::poll(&fd, 1, 1);
 }
 
-Result<bool> UcxWorker::sleep(const Deadline& deadline) {
+Result<void> UcxWorker::sleep(const Deadline& deadline, int num_idle_wakes) {
+  if (num_idle_wakes > kIdleWakesMax) {
+    pollfd fds[1];
+    const Deadline soon = Deadline::after_ms(std::min(deadline.remaining_ms(), 1));
+    TRY(poll_until(fds, *aborted_, soon));
+    return {};
+  }
   const auto status = ucp_worker_arm(worker_);
   // Something came between the last progress and here.
-  if (status == UCS_ERR_BUSY) return !deadline.passed();
+  if (status == UCS_ERR_BUSY) return {};
   if (status != UCS_OK) return ucx_error("ucp_worker_arm", status);
   pollfd fds[2] = {{event_fd_, POLLIN, 0}, {}};
-  return poll_until(fds, *aborted_, deadline);
+  TRY(poll_until(fds, *aborted_, deadline));
+  return {};
 }
 
 }  // namespace mimo::parallel

@@ -30,7 +30,7 @@ class UcxWorker final {
   ucp_worker_h get() const { return worker_; }
   AbortEvent& aborted() { return *aborted_; }
 
-  // The packed worker address in hexadecimal behind "ucx1:", and back.
+  // "ucx1:", then in hexadecimal a checksum and the packed worker address; and back.
   Result<std::string> address() const;
   static Result<std::vector<uint8_t>> parse_address(const std::string& text);
 
@@ -38,13 +38,17 @@ class UcxWorker final {
   // kUnavailable when aborted.
   template <typename Done>
   Result<bool> progress_until(const Done& done, const Deadline& deadline) {
+    int num_idle_wakes = 0;
     while (true) {
-      do {
+      bool idle = true;
+      if (done()) return true;
+      for (; ucp_worker_progress(worker_) != 0; idle = false) {
         if (done()) return true;
-      } while (ucp_worker_progress(worker_) != 0);
+      }
       if (aborted_->is_set()) return unavailable("aborted");
-      TRY_ASSIGN(const bool awake, sleep(deadline));
-      if (!awake) return done();
+      if (deadline.passed()) return done();
+      num_idle_wakes = idle ? num_idle_wakes + 1 : 0;
+      TRY(sleep(deadline, num_idle_wakes));
     }
   }
 
@@ -60,8 +64,8 @@ class UcxWorker final {
   UcxWorker() = default;
   // A millisecond, or until UCX has an event.
   void nap();
-  // Until something happened; false at the deadline.
-  Result<bool> sleep(const Deadline& deadline);
+  // Until something happened or the deadline has passed.
+  Result<void> sleep(const Deadline& deadline, int num_idle_wakes);
 
   std::unique_ptr<AbortEvent> aborted_;
   ucp_context_h context_ = nullptr;
