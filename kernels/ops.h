@@ -106,7 +106,8 @@ struct AddNormParams {
 
 // [q | k | v] = x w^T; the first rotary_dim columns of each q and k head rotated (rotate-half,
 // angle position * theta^(-2i / rotary_dim)); v times value_scale; k and v written to the cache at
-// each row's position; q left in `q`.
+// each row's position; q left in `q`. In float32: the power, rounded; its reciprocal, rounded; the
+// angle, rounded; the rotation of the product's float sums. One rounding where q, k, v are stored.
 struct QkvParams {
   Rows x;      // [T, H]
   Linear qkv;  // [num_q_heads * k_dim + kv_heads * (k_dim + v_dim), H]
@@ -154,7 +155,9 @@ struct DenseFfnParams {
 
 // The K experts of each token and their weights, in fp32 throughout: s = sigmoid(x w^T); chosen by
 // s + bias (ties: the lower expert), among the groups_per_token groups whose two best s + bias sum
-// highest; weight = s, divided by the chosen ones' sum (+ 1e-20) when normalize, times scaling.
+// highest (ties: the lower group; an expert of another group is never chosen, its score counts as
+// -inf); weight = s, divided by the chosen ones' sum (+ 1e-20) when normalize, times scaling. Best
+// first. num_groups > 1: groups of two experts or more, and K experts in the chosen groups.
 struct RouteParams {
   const void* x = nullptr;        // [T, H] activation dtype
   const float* weight = nullptr;  // [E, H]
@@ -192,11 +195,14 @@ struct GatherRowsParams {
 };
 
 // How a sequence's tokens are drawn. Field meanings and bounds: proto/mimo/v1/inference.proto.
+// In this order: stop_ids masked while there are fewer than min_tokens outputs, logit_bias added,
+// the penalties, the greatest logit if greedy (ties: the lower id); else temperature, min_p, top_k,
+// top_p, and a draw from what is left. The filters rank by logit, ties by the lower id.
 struct SamplingParams {
-  float temperature = 1.0f;  // 0 = greedy
-  float top_p = 1.0f;        // (0, 1]
+  float temperature = 1.0f;  // below 1e-5 = greedy
+  float top_p = 1.0f;        // (0, 1]: the fewest tokens that hold this part of the probability
   int32_t top_k = 0;         // 0 = all
-  float min_p = 0.0f;        // [0, 1]
+  float min_p = 0.0f;        // [0, 1]: of the most likely token's probability
   float repetition_penalty = 1.0f;
   float presence_penalty = 0.0f;
   float frequency_penalty = 0.0f;
@@ -223,18 +229,20 @@ struct TokenLogprob {
   bool operator==(const TokenLogprob&) const = default;
 };
 
-// One drawn token, or one prompt token looked up.
+// One drawn token, or one prompt token looked up. logprob, rank and top stay empty where
+// num_logprobs is -1.
 struct TokenChoice {
-  int32_t id = -1;
+  int32_t id = -1;    // -1: none could be drawn (not finite)
   float logprob = 0;  // of the model's own distribution, before penalties and temperature
-  int32_t rank = 0;   // 1 = the most likely
-  std::vector<TokenLogprob> top;  // best first
-  bool finite = true;             // false: the row held NaN, or infinity where none belongs
+  int32_t rank = 0;   // 1 = the most likely; equals rank by id
+  std::vector<TokenLogprob> top;  // best first; kAllLogprobs: every id below vocab_limit, by id
+  // False: the row held NaN or infinity below vocab_limit, or masks left nothing to draw.
+  bool finite = true;
 };
 
 // Draws one token a row. logits [num_shards][R][shard_cols] f32 (as all_gather leaves them); column
 // c of shard s is token s * shard_cols + c; tokens >= vocab_limit are masked. The draw at position
-// p depends only on (seed, p) and the row.
+// p depends only on (seed, p), the slot's tokens and the row. A slot is drawn once a call.
 struct SampleParams {
   const float* logits = nullptr;
   int32_t num_shards = 1;
@@ -324,7 +332,8 @@ class Ops {
 enum class CpuMode : uint8_t {
   kF32 = 0,     // fp32 everywhere, FP8 weights dequantised: what the golden files hold
   kDevice = 1,  // the GPU's rounding points: bf16 activations, residual and cache; inputs of FP8
-                // products quantised per token and 128 columns
+                // products quantised per token and 128 columns. Activations are still kept as
+                // floats (activation_dtype() is kF32) that bf16 can hold.
 };
 
 struct CpuOptions {
