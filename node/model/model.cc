@@ -1,0 +1,269 @@
+#include "node/model/model.h"
+
+#include <cmath>
+#include <string>
+
+#include "node/model/memory_plan.h"
+
+namespace mimo::node {
+namespace {
+
+using checkpoint::AttentionKind;
+using checkpoint::AttentionShape;
+using kernels::Purpose;
+using kvcache::KvKind;
+
+template <typename T>
+Result<void> allocate_into(kernels::Ops& ops, int64_t bytes, Purpose purpose, T*& to) {
+  TRY_ASSIGN(void* const memory, ops.allocate(bytes, purpose));
+  to = static_cast<T*>(memory);
+  return {};
+}
+
+Result<void> check_pages(const KvSpecs& specs, const Model::Options& options) {
+  for (const kvcache::KvSpec& spec : specs) {
+    if (spec.num_layers == 0) continue;
+    TRY(spec.validate());
+    const int32_t num_pages = options.num_pages[static_cast<size_t>(spec.kind)];
+    if (num_pages < 1) {
+      return invalid_argument(std::string("num_pages of ") + kvcache::kv_kind_name(spec.kind) +
+                              " layers is " + std::to_string(num_pages) + ", expected at least 1");
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Model::Model(const checkpoint::ModelConfig& config, kernels::Ops& ops, const Options& options)
+    : config_(config),
+      ops_(ops),
+      options_(options),
+      shard_(parallel::rank_shard(config, options.plan, options.rank)),
+      specs_(node::kv_specs(config, shard_, options.limits.page_tokens,
+                            options.k_dtype.value_or(ops.cache_dtype()),
+                            options.v_dtype.value_or(ops.cache_dtype()))) {
+  std::array<int32_t, kvcache::kNumKvKinds> num_layers = {0, 0};
+  for (const AttentionKind kind : config.attention) {
+    group_layer_.push_back(num_layers[static_cast<size_t>(kv_kind(kind))]++);
+  }
+}
+
+Result<std::unique_ptr<Model>> Model::create(const checkpoint::Checkpoint& checkpoint,
+                                             kernels::Ops& ops, const Options& options) {
+  const checkpoint::ModelConfig& config = checkpoint.config();
+  TRY(options.limits.validate(config));
+  if (options.rank < 0 || options.rank >= options.plan.tp) {
+    return invalid_argument("rank is " + std::to_string(options.rank) + ", expected 0 to " +
+                            std::to_string(options.plan.tp - 1));
+  }
+  std::unique_ptr<Model> model(new Model(config, ops, options));
+  TRY(check_pages(model->specs_, options));
+  // The pools first: what does not fit is found before minutes of loading.
+  TRY(model->allocate());
+  TRY(model->allocate_pools());
+  LoadOptions load = options.load;
+  load.bytes_total = resident_weight_bytes(config, options.plan, options.rank);
+  TRY_ASSIGN(model->weights_, load_weights(checkpoint, model->shard_, ops, load));
+  TRY(ops.prepare(ops_limits(config, options.plan, model->shard_, options.limits)));
+  return model;
+}
+
+Result<void> Model::allocate() {
+  const StepBufferSizes sizes =
+      step_buffer_sizes(config_, options_.plan, shard_, options_.limits, ops_.activation_dtype());
+  const Purpose purpose = Purpose::kWorkspace;
+  TRY(allocate_into(ops_, sizes.hidden_rows, purpose, buffers_.residual));
+  TRY(allocate_into(ops_, sizes.hidden_rows, purpose, buffers_.delta));
+  TRY(allocate_into(ops_, sizes.hidden_rows, purpose, buffers_.normed));
+  TRY(allocate_into(ops_, sizes.q, purpose, buffers_.q));
+  TRY(allocate_into(ops_, sizes.attention, purpose, buffers_.attention));
+  TRY(allocate_into(ops_, sizes.expert_ids, purpose, buffers_.expert_ids));
+  TRY(allocate_into(ops_, sizes.expert_weights, purpose, buffers_.expert_weights));
+  TRY(allocate_into(ops_, sizes.logits_hidden, purpose, buffers_.logits_hidden));
+  TRY(allocate_into(ops_, sizes.logits, purpose, buffers_.logits));
+  TRY(step_indices_.allocate(ops_, sizes.step_indices));
+  return row_indices_.allocate(ops_, IndexBuffer::bytes_for({options_.limits.logits_rows_max}));
+}
+
+Result<void> Model::allocate_pools() {
+  for (const kvcache::KvSpec& spec : specs_) {
+    if (spec.num_layers == 0) continue;
+    const auto kind = static_cast<size_t>(spec.kind);
+    const int64_t num_pages = options_.num_pages[kind];
+    TRY(allocate_into(ops_, spec.k_bytes_per_page() * num_pages, Purpose::kK, pools_[kind].k));
+    TRY(allocate_into(ops_, spec.v_bytes_per_page() * num_pages, Purpose::kV, pools_[kind].v));
+  }
+  return {};
+}
+
+Model::StepView Model::upload(const StepRows& rows) {
+  CHECK_LE(rows.num_tokens(), options_.limits.tokens_max);
+  CHECK_LE(rows.num_runs(), options_.limits.sequences_max);
+  step_indices_.clear();
+  StepView step;
+  step.ids = step_indices_.add(rows.ids);
+  step.runs.num_tokens = rows.num_tokens();
+  step.runs.num_runs = rows.num_runs();
+  step.runs.row_run = step_indices_.add(rows.row_run);
+  step.runs.row_begin = step_indices_.add(rows.row_begin);
+  step.runs.context = step_indices_.add(rows.context);
+  for (size_t kind = 0; kind < specs_.size(); ++kind) {
+    if (specs_[kind].num_layers == 0) continue;
+    const StepRows::Pages& pages = rows.pages[kind];
+    CHECK_EQ(static_cast<int64_t>(pages.ids.size()), int64_t{rows.num_runs()} * pages.stride);
+    step.pages[kind] = {step_indices_.add(pages.ids), step_indices_.add(pages.first_page),
+                        pages.stride};
+  }
+  step_indices_.upload();
+  return step;
+}
+
+kernels::PagedKv Model::paged_kv(const StepView& step, KvKind kind, int32_t group_layer) const {
+  const auto index = static_cast<size_t>(kind);
+  const kvcache::KvSpec& spec = specs_[index];
+  const int64_t first = int64_t{group_layer} * options_.num_pages[index];
+  kernels::PagedKv kv;
+  kv.k = pools_[index].k + first * spec.k_page_bytes();
+  kv.v = pools_[index].v + first * spec.v_page_bytes();
+  kv.k_dtype = spec.k_dtype;
+  kv.v_dtype = spec.v_dtype;
+  kv.kv_heads = spec.kv_heads;
+  kv.k_dim = spec.k_dim;
+  kv.v_dim = spec.v_dim;
+  kv.page_tokens = spec.page_tokens;
+  kv.pages = step.pages[index].ids;
+  kv.first_page = step.pages[index].first_page;
+  kv.stride = step.pages[index].stride;
+  return kv;
+}
+
+kernels::Rows Model::normed_rows() const {
+  return {buffers_.normed, nullptr, nullptr, config_.hidden};
+}
+
+void Model::norm(const float* weight, bool add_delta, int32_t num_tokens) {
+  ops_.add_norm({.residual = buffers_.residual,
+                 .delta = add_delta ? buffers_.delta : nullptr,
+                 .weight = weight,
+                 .out = normed_rows(),
+                 .eps = config_.norm_eps,
+                 .num_tokens = num_tokens});
+}
+
+void Model::attend(int32_t layer, const StepView& step) {
+  const AttentionKind kind = config_.attention[layer];
+  const AttentionShape& shape = config_.attention_shape(kind);
+  const LayerWeights& w = weights_.layers[layer];
+  const int32_t num_q_heads = shard_.attention(kind).q_heads.size();
+  const kernels::PagedKv kv = paged_kv(step, kv_kind(kind), group_layer_[layer]);
+  ops_.qkv({.x = normed_rows(),
+            .qkv = w.qkv,
+            .num_q_heads = num_q_heads,
+            .rotary_dim = shape.rotary_dim,
+            .rope_theta = shape.rope_theta,
+            .value_scale = config_.value_scale,
+            .runs = step.runs,
+            .kv = kv,
+            .q = buffers_.q});
+  ops_.attention({.q = buffers_.q,
+                  .num_q_heads = num_q_heads,
+                  .runs = step.runs,
+                  .kv = kv,
+                  .window = shape.window,
+                  .sinks = w.sinks,
+                  .scale = 1.0f / std::sqrt(static_cast<float>(shape.k_dim)),
+                  .out = buffers_.attention});
+  ops_.linear({.x = buffers_.attention,
+               .w = w.o_proj,
+               .out = buffers_.delta,
+               .out_f32 = false,
+               .num_tokens = step.runs.num_tokens});
+}
+
+void Model::feed_forward(int32_t layer, int32_t num_tokens) {
+  const LayerWeights& w = weights_.layers[layer];
+  if (!config_.is_moe[layer]) {
+    ops_.dense_ffn({.x = normed_rows(),
+                    .gate_up = w.gate_up,
+                    .down = w.down,
+                    .out = buffers_.delta,
+                    .num_tokens = num_tokens});
+    return;
+  }
+  ops_.route({.x = buffers_.normed,
+              .weight = w.router,
+              .bias = w.router_bias,
+              .hidden = config_.hidden,
+              .num_experts = config_.num_experts,
+              .experts_per_token = config_.experts_per_token,
+              .num_groups = config_.num_expert_groups,
+              .groups_per_token = config_.groups_per_token,
+              .normalize = config_.normalize_weights,
+              .scaling = config_.routed_scaling,
+              .expert_ids = buffers_.expert_ids,
+              .expert_weights = buffers_.expert_weights,
+              .num_tokens = num_tokens});
+  ops_.experts({.x = normed_rows(),
+                .experts = &w.experts,
+                .expert_ids = buffers_.expert_ids,
+                .expert_weights = buffers_.expert_weights,
+                .experts_per_token = config_.experts_per_token,
+                .out = buffers_.delta,
+                .num_tokens = num_tokens});
+}
+
+Result<void> Model::reduce(void* rows, int32_t num_tokens, parallel::TpGroup& group) {
+  return group.all_reduce(ops_.activation_dtype(), rows, int64_t{num_tokens} * config_.hidden,
+                          ops_.stream());
+}
+
+Result<void> Model::forward(const StepRows& rows, parallel::TpGroup& group) {
+  CHECK_EQ(group.size(), options_.plan.tp);
+  CHECK_EQ(group.rank(), options_.rank);
+  const int32_t num_tokens = rows.num_tokens();
+  const StepView step = upload(rows);
+  ops_.embed({.ids = step.ids,
+              .table = weights_.embedding,
+              .vocab_begin = shard_.vocab_rows.begin,
+              .out = buffers_.residual,
+              .num_tokens = num_tokens});
+  TRY(reduce(buffers_.residual, num_tokens, group));
+  for (int32_t layer = 0; layer < config_.num_layers; ++layer) {
+    norm(weights_.layers[layer].input_norm, layer > 0, num_tokens);
+    attend(layer, step);
+    TRY(reduce(buffers_.delta, num_tokens, group));
+    norm(weights_.layers[layer].ffn_norm, true, num_tokens);
+    feed_forward(layer, num_tokens);
+    // Where the dense FFN is replicated every rank holds the whole sum already.
+    if (config_.is_moe[layer] || !options_.plan.dense_replicated) {
+      TRY(reduce(buffers_.delta, num_tokens, group));
+    }
+  }
+  norm(weights_.final_norm, true, num_tokens);
+  return {};
+}
+
+Result<Logits> Model::logits(std::span<const int32_t> rows, parallel::TpGroup& group) {
+  const auto num_rows = static_cast<int32_t>(rows.size());
+  CHECK_LE(num_rows, options_.limits.logits_rows_max);
+  row_indices_.clear();
+  const int32_t* const device_rows = row_indices_.add(rows);
+  row_indices_.upload();
+  ops_.gather_rows({.in = buffers_.normed,
+                    .rows = device_rows,
+                    .out = buffers_.logits_hidden,
+                    .num_rows = num_rows,
+                    .cols = config_.hidden});
+  const int64_t shard_values = int64_t{num_rows} * options_.plan.vocab_rows;
+  float* const own = buffers_.logits + options_.rank * shard_values;
+  ops_.linear({.x = buffers_.logits_hidden,
+               .w = weights_.head,
+               .out = own,
+               .out_f32 = true,
+               .num_tokens = num_rows});
+  TRY(group.all_gather(own, buffers_.logits, shard_values * int64_t{sizeof(float)}, ops_.stream()));
+  return Logits{buffers_.logits, options_.plan.tp, num_rows, options_.plan.vocab_rows};
+}
+
+}  // namespace mimo::node
