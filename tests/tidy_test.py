@@ -14,7 +14,7 @@ ROOMS = {
     "base": set(),
     "checkpoint": {"base"},
     "kernels": {"base"},
-    "parallel": {"base", "checkpoint/model_config.h", "kernels/device"},
+    "parallel": {"base", "checkpoint/model_config.h", "checkpoint/kv_scale.h", "kernels/device"},
     "kvcache": {"base", "kernels/ops.h"},
     "node": {"base", "checkpoint", "kernels", "parallel", "kvcache", "mimo/v1"},
     "coordinator": {"base", "checkpoint", "parallel/shard.h", "kvcache/keys.h", "mimo/v1"},
