@@ -105,15 +105,15 @@ void Scheduler::place_chunks(Draft& draft) const {
     const SequenceView& sequence = draft.input.running[i];
     const int32_t pending = num_pending(sequence);
     if (pending == 1) continue;
-    const int32_t wanted = std::min({pending, limits_.prefill_chunk_max, draft.rows_left});
-    int32_t fit = rows_that_fit(draft, sequence, wanted);
-    while (fit < 1 && i == 0) {
-      drop_youngest(draft);
-      fit = rows_that_fit(draft, sequence, wanted);
-    }
+    const auto wanted = [&] {
+      return std::min({pending, limits_.prefill_chunk_max, draft.rows_left});
+    };
+    while (i == 0 && rows_that_fit(draft, sequence, wanted()) < 1) drop_youngest(draft);
+    const int32_t fit = rows_that_fit(draft, sequence, wanted());
+    const bool all_fit = fit == wanted();
     rows[i] = fit;
     take_rows(draft, sequence, fit);
-    if (fit == wanted) continue;
+    if (all_fit) continue;
     draft.short_of_pages = true;
     return;
   }

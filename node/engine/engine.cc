@@ -1,0 +1,143 @@
+#include "node/engine/engine.h"
+
+#include <chrono>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "base/check.h"
+#include "node/engine/intake.h"
+#include "node/engine/step_planner.h"
+
+namespace mimo::node {
+namespace {
+
+// Nothing is due while the engine is idle; a command or stop() ends the wait at once.
+constexpr std::chrono::seconds kIdleWait{10};
+
+}  // namespace
+
+class Engine::Impl {
+ public:
+  Impl(const Options& options, Hooks hooks, StepExecutor& executor, const Clock& clock)
+      : options_(options),
+        hooks_(std::move(hooks)),
+        executor_(executor),
+        clock_(clock),
+        intake_(options),
+        planner_(options),
+        thread_([this] { run(); }) {}
+  ~Impl() { stop(); }
+
+  Result<void> submit(SequenceRequest request) {
+    TRY(options_.check(request));
+    return intake_.submit(std::move(request));
+  }
+  void abort(SequenceId id) { intake_.abort(id); }
+  void stop() {
+    intake_.close(unavailable("the engine was stopped"));
+    std::lock_guard lock(join_mutex_);
+    CHECK(thread_.get_id() != std::this_thread::get_id());
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  void run();
+  Result<void> step();
+  void handle(std::vector<EngineCommand> commands);
+  void tell(std::vector<SequenceEvent> events);
+  // No sequence stays behind without its last event.
+  void end_all(const Error& error);
+
+  const Options options_;
+  const Hooks hooks_;
+  StepExecutor& executor_;
+  const Clock& clock_;
+  Intake intake_;
+  StepPlanner planner_;
+  std::mutex join_mutex_;  // two callers of stop() both return after the thread's end
+  std::thread thread_;     // last: it uses all of the above
+};
+
+void Engine::Impl::run() {
+  while (true) {
+    handle(planner_.has_work() ? intake_.take_now() : intake_.take_for(kIdleWait));
+    if (intake_.closed()) return end_all(unavailable("the engine was stopped"));
+    if (!planner_.has_work()) continue;
+    const auto stepped = step();
+    if (stepped.ok()) continue;
+    const Error lost = unavailable("the group failed: " + stepped.error().message);
+    intake_.close(lost);
+    end_all(lost);
+    if (hooks_.on_failure) hooks_.on_failure(stepped.error());
+    return;
+  }
+}
+
+void Engine::Impl::handle(std::vector<EngineCommand> commands) {
+  std::vector<SequenceEvent> events;
+  for (EngineCommand& command : commands) {
+    if (command.request != nullptr) {
+      planner_.add(std::move(*command.request));
+    } else {
+      planner_.abort(command.id, events);
+    }
+  }
+  tell(std::move(events));
+}
+
+Result<void> Engine::Impl::step() {
+  EngineStats stats;
+  const int64_t start_ns = clock_.now_ns();
+  const StepPlan plan = planner_.plan();
+  intake_.note_started(planner_.newly_started());
+  stats.step = plan.step;
+  stats.plan_bytes = static_cast<int64_t>(encode_plan(plan).size());
+  const int64_t planned_ns = clock_.now_ns();
+  TRY_ASSIGN(const StepResult result, executor_.execute(plan));
+  const int64_t executed_ns = clock_.now_ns();
+  // Of a step with a bad output nothing is told: it counts as a whole.
+  std::vector<SequenceEvent> events;
+  TRY(planner_.accept(result, events));
+  tell(std::move(events));
+  if (!hooks_.on_step) return {};
+  planner_.fill_stats(stats);
+  stats.plan_ns = planned_ns - start_ns;
+  stats.execute_ns = executed_ns - planned_ns;
+  stats.total_ns = clock_.now_ns() - start_ns;
+  hooks_.on_step(stats);
+  return {};
+}
+
+void Engine::Impl::tell(std::vector<SequenceEvent> events) {
+  if (events.empty()) return;
+  intake_.note_ended(events);
+  hooks_.on_events(std::move(events));
+}
+
+void Engine::Impl::end_all(const Error& error) {
+  handle(intake_.take_now());
+  std::vector<SequenceEvent> events;
+  planner_.fail_all(error, events);
+  tell(std::move(events));
+}
+
+Result<std::unique_ptr<Engine>> Engine::create(const Options& options, Hooks hooks,
+                                               StepExecutor& executor, const Clock& clock) {
+  TRY(options.validate());
+  CHECK(hooks.on_events);
+  return std::unique_ptr<Engine>(
+      new Engine(std::make_unique<Impl>(options, std::move(hooks), executor, clock)));
+}
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Engine::~Engine() = default;
+
+Result<void> Engine::submit(SequenceRequest request) { return impl_->submit(std::move(request)); }
+
+void Engine::abort(SequenceId id) { impl_->abort(id); }
+
+void Engine::stop() { impl_->stop(); }
+
+}  // namespace mimo::node
