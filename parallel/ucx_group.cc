@@ -62,9 +62,12 @@ class UcxRank final : public TpGroup {
   Result<void> run(const CollectiveCall& call, const Body& body) {
     if (broken_) return *broken_;
     const Deadline deadline = Deadline::after_ms(timeout_ms_);
-    peers_->start(call);
-    Result<void> result = body(deadline);
-    if (result.ok()) result = peers_->finish(deadline);
+    Result<void> result = unavailable("aborted");
+    if (!peers_->aborted().is_set()) {
+      peers_->start(call);
+      result = body(deadline);
+      if (result.ok()) result = peers_->finish(deadline);
+    }
     if (!result.ok()) {
       broken_ = result.error();
       peers_->close(broken_);  // the others need not wait for their own timeout

@@ -136,9 +136,9 @@ TEST_F(UcxGroupTest, AStoppedPeerIsAnErrorAtTheTimeout) {
 
   for (int r : {0, 1}) {
     const std::string answer = ranks_[r].hear();
-    // Either may be the first to give up; the other then sees it leave.
-    EXPECT_TRUE(begins(answer, "error DEADLINE_EXCEEDED") || begins(answer, "error UNAVAILABLE"))
-        << answer;
+    // Whoever gives up first tells the other why.
+    EXPECT_TRUE(begins(answer, "error DEADLINE_EXCEEDED")) << answer;
+    EXPECT_TRUE(contains(answer, "no word from rank 2")) << answer;
     EXPECT_GT(seconds_since(asked), 0.9);
     EXPECT_LT(seconds_since(asked), 3.0);
   }
@@ -173,7 +173,9 @@ TEST_F(UcxGroupTest, AbortFromAnotherThreadWakesTheRankAndThenItsPeers) {
   EXPECT_LT(ms, 500);  // 100 ms on a machine that has a core for it
   EXPECT_TRUE(begins(error, " error UNAVAILABLE")) << error;
   const std::string peer = ranks_[1].hear();
-  EXPECT_TRUE(begins(peer, "error UNAVAILABLE")) << peer;
+  EXPECT_EQ(peer, "error UNAVAILABLE: rank 0 gave up: aborted");
+  ranks_[0].say("barrier");
+  EXPECT_EQ(ranks_[0].hear(), "error UNAVAILABLE: aborted");
 }
 
 TEST_F(UcxGroupTest, DifferentSizesAreToldOnEveryRank) {
@@ -220,7 +222,8 @@ TEST_F(UcxGroupTest, ARankThatDoesNotComeIsNamed) {
 
   for (int r : {0, 1}) {
     const std::string answer = ranks_[r].hear();
-    EXPECT_TRUE(begins(answer, "error ")) << answer;
+    EXPECT_TRUE(begins(answer, "error DEADLINE_EXCEEDED")) << answer;
+    EXPECT_TRUE(contains(answer, "no word from rank 2")) << answer;
   }
 }
 
