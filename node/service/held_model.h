@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "checkpoint/checkpoint.h"
+#include "kernels/ops.h"
+#include "mimo/v1/cluster.pb.h"
+#include "node/model/model.h"
+#include "node/model/rank.h"
+#include "node/service/config.h"
+
+namespace mimo::node {
+
+// A loaded rank: all of a worker that outlives an epoch. Weights and pools stay in memory while no
+// group has them.
+//
+// Thread: whoever holds it; it wanders between the control thread and the epoch's.
+struct HeldModel {
+  std::string shard_key;
+  int32_t shard_rank = 0;
+  std::string settings;  // of the assignment that it was loaded for
+  std::unique_ptr<kernels::Ops> ops;
+  std::unique_ptr<Model> model;
+  std::unique_ptr<Rank> rank;  // null until the first group
+};
+
+// The checkpoint that the assignment means; kFailedPrecondition when its digest is another.
+Result<std::unique_ptr<checkpoint::Checkpoint>> open_checkpoint(const v1::AssignRank& assign);
+
+// True when `held` can serve the assignment as it is: the same shard, limits and pools.
+bool fits(const HeldModel& held, const v1::AssignRank& assign);
+
+// Loads weights and allocates pools and buffers.
+Result<std::unique_ptr<HeldModel>> load_model(const checkpoint::Checkpoint& checkpoint,
+                                              const v1::AssignRank& assign,
+                                              const WorkerConfig& config);
+
+}  // namespace mimo::node
