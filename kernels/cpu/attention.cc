@@ -141,9 +141,9 @@ class AttentionTile {
     if (from >= to) return;
     const float factor = maxima_[i] == kNever ? 0.0f : std::exp(maxima_[i] - largest);
     float lanes[kPanel] = {};
-    for (int32_t j = from; j < to; ++j) {
-      scores[j] = std::exp(scores[j] - largest);
-      lanes[j % kPanel] += scores[j];
+    simd().exps(scores + from, to - from, largest, 1.0f, scores + from);
+    for (int32_t j = 0; j < kKeys; j += kPanel) {
+      for (int32_t lane = 0; lane < kPanel; ++lane) lanes[lane] += scores[j + lane];
     }
     float sum = 0;
     for (const float lane : lanes) sum += lane;
@@ -219,7 +219,7 @@ int64_t cost_of(const AttentionParams& p) {
     const int32_t seen = p.runs.context[s];
     keys += int64_t{rows} * (p.window > 0 ? std::min(seen, p.window) : seen);
   }
-  return keys * p.num_q_heads * (p.kv.k_dim + p.kv.v_dim + 60);
+  return keys * p.num_q_heads * (p.kv.k_dim + p.kv.v_dim + 20);
 }
 
 }  // namespace

@@ -83,14 +83,10 @@ void join_row(const float* logits, int32_t num_shards, int32_t num_rows, int32_t
 }
 
 // Buffers of the thread that runs: reused by every draw it makes.
-std::vector<float>& row_buffer(int32_t size) {
-  thread_local std::vector<float> buffer;
-  buffer.resize(static_cast<size_t>(size));
-  return buffer;
-}
-std::vector<float>& weight_buffer() {
-  thread_local std::vector<float> buffer;
-  return buffer;
+SamplerBuffers& buffers_of(int32_t vocab_limit) {
+  thread_local SamplerBuffers buffers;
+  buffers.row.resize(static_cast<size_t>(vocab_limit));
+  return buffers;
 }
 
 void check_shape(int32_t num_shards, int32_t shard_cols, int32_t vocab_limit) {
@@ -180,10 +176,10 @@ void CpuOps::sample(const SampleParams& p) {
     drawn[slot] = true;
   }
   context_.pool.run(p.num_draws, int64_t{p.num_draws} * p.vocab_limit * 20, [&](int64_t i) {
-    std::vector<float>& row = row_buffer(p.vocab_limit);
-    join_row(p.logits, p.num_shards, p.num_rows, p.shard_cols, p.rows[i], row);
+    SamplerBuffers& buffers = buffers_of(p.vocab_limit);
+    join_row(p.logits, p.num_shards, p.num_rows, p.shard_cols, p.rows[i], buffers.row);
     Sampler& sampler = *samplers_[p.slots[i]];
-    p.out[i] = sampler.choose(row, p.positions[i], weight_buffer());
+    p.out[i] = sampler.choose(p.positions[i], buffers);
     if (p.out[i].finite) sampler.count(p.out[i].id);
   });
 }
@@ -191,15 +187,15 @@ void CpuOps::sample(const SampleParams& p) {
 void CpuOps::score(const ScoreParams& p) {
   check_shape(p.num_shards, p.shard_cols, p.vocab_limit);
   context_.pool.run(p.num_scores, int64_t{p.num_scores} * p.vocab_limit * 20, [&](int64_t i) {
-    std::vector<float>& row = row_buffer(p.vocab_limit);
-    join_row(p.logits, p.num_shards, p.num_rows, p.shard_cols, p.rows[i], row);
+    SamplerBuffers& buffers = buffers_of(p.vocab_limit);
+    join_row(p.logits, p.num_shards, p.num_rows, p.shard_cols, p.rows[i], buffers.row);
     CHECK(p.tokens[i] >= -1 && p.tokens[i] < p.vocab_limit);
     TokenChoice choice;
     choice.id = p.tokens[i];
-    const RowSummary summary = summarize(row);
+    const RowSummary summary = summarize(buffers.row);
     choice.finite = summary.finite;
     if (summary.finite) {
-      describe(row, summary.max, p.num_logprobs, p.raw_logits, choice);
+      describe(buffers.row, summary.max, p.num_logprobs, p.raw_logits, buffers.weights, choice);
     }
     p.out[i] = std::move(choice);
   });

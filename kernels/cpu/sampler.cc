@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "kernels/cpu/select.h"
+#include "kernels/cpu/simd.h"
 #include "kernels/philox.h"
 
 namespace mimo::kernels {
@@ -65,25 +66,34 @@ void Sampler::adjust(std::span<float> row) const {
 }
 
 int32_t Sampler::draw_from(std::span<const float> row, float max, int32_t position,
-                           std::vector<float>& weights) const {
-  weights.resize(row.size());
-  for (size_t i = 0; i < row.size(); ++i) {
-    const float weight = std::exp((row[i] - max) / params_.temperature);
-    weights[i] = weight < params_.min_p ? 0.0f : weight;
+                           SamplerBuffers& buffers) const {
+  // top_k and min_p each keep the greatest, so their order does not matter; top_k first leaves less
+  // to do.
+  const bool cut = params_.top_k > 0 && params_.top_k < static_cast<int64_t>(row.size());
+  if (cut) {
+    kept_ids(row, cut_by_count(row, params_.top_k), buffers.ids);
+    buffers.kept.resize(buffers.ids.size());
+    for (size_t i = 0; i < buffers.ids.size(); ++i) buffers.kept[i] = row[buffers.ids[i]];
+    row = buffers.kept;
   }
-  if (params_.top_k > 0 && params_.top_k < static_cast<int64_t>(row.size())) {
-    keep(row, cut_by_count(row, params_.top_k), weights.data());
+  std::vector<float>& weights = buffers.weights;
+  weights.resize(row.size());
+  simd().exps(row.data(), static_cast<int64_t>(row.size()), max, 1.0f / params_.temperature,
+              weights.data());
+  if (params_.min_p > 0) {
+    for (float& weight : weights) weight = weight < params_.min_p ? 0.0f : weight;
   }
   if (params_.top_p < 1.0f) {
     const double mass = double{params_.top_p} * sum(weights);
     keep(row, cut_by_mass(row, weights.data(), mass), weights.data());
   }
   const double uniform = philox_uniform(params_.seed, static_cast<uint64_t>(position));
-  return draw(weights, uniform);
+  const int32_t drawn = draw(weights, uniform);
+  return cut ? buffers.ids[drawn] : drawn;
 }
 
-TokenChoice Sampler::choose(std::span<float> row, int32_t position,
-                            std::vector<float>& weights) const {
+TokenChoice Sampler::choose(int32_t position, SamplerBuffers& buffers) const {
+  std::span<float> row(buffers.row);
   TokenChoice choice;
   RowSummary summary = summarize(row);
   choice.finite = summary.finite;
@@ -91,8 +101,7 @@ TokenChoice Sampler::choose(std::span<float> row, int32_t position,
   const bool described = params_.num_logprobs != -1;
   const bool adjusted =
       num_outputs_ < params_.min_tokens || !params_.logit_bias.empty() || !seen_.empty();
-  std::vector<float> model;  // the row before adjust(), where both are needed
-  if (described && adjusted) model.assign(row.begin(), row.end());
+  if (described && adjusted) buffers.model.assign(row.begin(), row.end());
   const float model_max = summary.max;
   if (adjusted) {
     adjust(row);
@@ -104,18 +113,18 @@ TokenChoice Sampler::choose(std::span<float> row, int32_t position,
     }
   }
   const bool greedy = params_.temperature < kTemperatureMin;
-  choice.id = greedy ? index_of(row, summary.max) : draw_from(row, summary.max, position, weights);
+  choice.id = greedy ? index_of(row, summary.max) : draw_from(row, summary.max, position, buffers);
   if (described) {
-    describe(adjusted ? std::span<const float>(model) : row, model_max, params_.num_logprobs,
-             params_.raw_logits, choice);
+    const std::span<const float> model = adjusted ? std::span<const float>(buffers.model) : row;
+    describe(model, model_max, params_.num_logprobs, params_.raw_logits, buffers.weights, choice);
   }
   return choice;
 }
 
 void describe(std::span<const float> row, float max, int32_t num_logprobs, bool raw_logits,
-              TokenChoice& choice) {
+              std::vector<float>& buffer, TokenChoice& choice) {
   if (num_logprobs == -1) return;
-  const double shift = raw_logits ? 0.0 : log_sum_exp(row, max);
+  const double shift = raw_logits ? 0.0 : log_sum_exp(row, max, buffer);
   const auto shown = [&](float logit) { return static_cast<float>(logit - shift); };
   if (choice.id >= 0) {
     choice.logprob = shown(row[choice.id]);

@@ -9,6 +9,15 @@
 
 namespace mimo::kernels {
 
+// Memory that one draw leaves to the next.
+struct SamplerBuffers {
+  std::vector<float> row;      // [vocab_limit] logits
+  std::vector<float> model;    // the same before bias and penalties
+  std::vector<float> weights;  // of the candidates
+  std::vector<float> kept;     // logits of the candidates that top_k leaves
+  std::vector<int32_t> ids;    // theirs
+};
+
 // Draws one sequence's tokens: its parameters, and what it has to remember of the tokens so far.
 //
 // Thread:    one at a time.
@@ -16,8 +25,8 @@ class Sampler {
  public:
   explicit Sampler(const SamplerInit& init);
 
-  // The token at `position`. row [vocab_limit]: the model's logits, overwritten. Does not count it.
-  TokenChoice choose(std::span<float> row, int32_t position, std::vector<float>& weights) const;
+  // The token at `position`. buffers.row: the model's logits, overwritten. Does not count it.
+  TokenChoice choose(int32_t position, SamplerBuffers& buffers) const;
   void count(int32_t id);
 
  private:
@@ -30,7 +39,7 @@ class Sampler {
   // Minimum length, bias, then penalties, on the logits.
   void adjust(std::span<float> row) const;
   int32_t draw_from(std::span<const float> row, float max, int32_t position,
-                    std::vector<float>& weights) const;
+                    SamplerBuffers& buffers) const;
 
   SamplingParams params_;
   int32_t num_outputs_ = 0;
@@ -40,6 +49,6 @@ class Sampler {
 // What the logits say of token `id` (-1: no token), before anything is done to them.
 // num_logprobs as in SamplingParams; -1 leaves logprob, rank and top empty.
 void describe(std::span<const float> row, float max, int32_t num_logprobs, bool raw_logits,
-              TokenChoice& choice);
+              std::vector<float>& buffer, TokenChoice& choice);
 
 }  // namespace mimo::kernels

@@ -6,86 +6,136 @@
 #include <limits>
 
 #include "base/check.h"
+#include "kernels/cpu/simd.h"
 
 namespace mimo::kernels {
 namespace {
 
-// The key is read in three digits from the top: a histogram each finds the digit where the
-// cut lies, in one pass over the row, with no sort and no branch that depends on the data's order.
+// The key is read in three digits from the top. A histogram finds the digit where the cut lies; the
+// next digit looks only at what shares the digits before. No sort, and no branch that depends on
+// the data's order.
 struct Digit {
   int shift;
   int bits;
 };
 constexpr Digit kDigits[] = {{21, 11}, {10, 11}, {0, 10}};
+constexpr size_t kBins = size_t{1} << 11;
+constexpr size_t kWays = 4;  // neighbours often share a bin: four histograms do not wait for it
 constexpr int32_t kLanes = 16;
 constexpr int64_t kBlock = 256;
 
-template <typename Weight>
-Cut find_cut(std::span<const float> row, double mass, const Weight& weight) {
-  std::vector<double> histogram(size_t{1} << 11);
-  uint32_t prefix = 0;
-  double above = 0;
+float value_of(uint32_t key) {
+  return std::bit_cast<float>((key & 0x80000000u) != 0 ? key & 0x7fffffffu : ~key);
+}
+
+// Sum is double for weights, int64_t for counts; weight(i) is that of row[i]; id(i) is the row's
+// i-th candidate of `num`.
+template <typename Sum, typename Weight, typename Id>
+void fill_histogram(std::span<const float> row, size_t num, Digit digit, const Weight& weight,
+                    const Id& id, std::vector<Sum>& histogram) {
+  std::fill(histogram.begin(), histogram.end(), Sum{0});
+  const uint32_t mask = (1u << digit.bits) - 1;
+  for (size_t i = 0; i < num; ++i) {
+    const size_t at = id(i);
+    histogram[i % kWays * kBins + ((ordered_key(row[at]) >> digit.shift) & mask)] += weight(at);
+  }
+  for (size_t way = 1; way < kWays; ++way) {
+    for (size_t bin = 0; bin < kBins; ++bin) histogram[bin] += histogram[way * kBins + bin];
+  }
+}
+
+// Those of `num` candidates whose digit is `bin`.
+template <typename Id>
+std::vector<int32_t> matching(std::span<const float> row, size_t num, Digit digit, uint32_t bin,
+                              const Id& id) {
+  const uint32_t mask = (1u << digit.bits) - 1;
+  std::vector<int32_t> out(num + 1);
+  size_t count = 0;
+  for (size_t i = 0; i < num; ++i) {
+    const size_t at = id(i);
+    out[count] = static_cast<int32_t>(at);
+    count += ((ordered_key(row[at]) >> digit.shift) & mask) == bin ? 1 : 0;
+  }
+  out.resize(count);
+  return out;
+}
+
+template <typename Sum, typename Weight>
+Cut find_cut(std::span<const float> row, Sum mass, const Weight& weight) {
+  std::vector<Sum> histogram(kWays * kBins);
+  std::vector<int32_t> candidates;
+  const auto any = [](size_t i) { return i; };
+  const auto candidate = [&](size_t i) { return static_cast<size_t>(candidates[i]); };
+  uint32_t key = 0;
+  Sum above = 0;
   for (const Digit digit : kDigits) {
-    const uint64_t mask = (uint64_t{1} << (digit.shift + digit.bits));
-    const auto same = static_cast<uint32_t>(~(mask - 1));  // the digits found so far
-    std::fill(histogram.begin(), histogram.end(), 0.0);
-    for (size_t i = 0; i < row.size(); ++i) {
-      const uint32_t key = ordered_key(row[i]);
-      if ((key & same) != prefix) continue;
-      histogram[(key >> digit.shift) & ((1u << digit.bits) - 1)] += weight(i);
+    const bool first = digit.shift == kDigits[0].shift;
+    if (first) {
+      fill_histogram(row, row.size(), digit, weight, any, histogram);
+    } else {
+      fill_histogram(row, candidates.size(), digit, weight, candidate, histogram);
     }
-    auto bin = static_cast<int32_t>((1u << digit.bits) - 1);
-    while (bin >= 0 && above + histogram[bin] < mass) above += histogram[bin--];
-    if (bin < 0) return {0, static_cast<int64_t>(row.size())};
-    prefix |= static_cast<uint32_t>(bin) << digit.shift;
+    int32_t bin = (1 << digit.bits) - 1;
+    while (bin > 0 && above + histogram[bin] < mass) above += histogram[bin--];
+    const auto found = static_cast<uint32_t>(bin);
+    candidates = first ? matching(row, row.size(), digit, found, any)
+                       : matching(row, candidates.size(), digit, found, candidate);
+    key |= found << digit.shift;
+    // Rounding may leave the mass out of reach: then everything is inside.
+    if (candidates.empty()) return {-std::numeric_limits<float>::infinity(), 0, 0};
   }
-  int64_t num_equal = 0;
-  double each = 0;
-  for (size_t i = 0; i < row.size(); ++i) {
-    if (ordered_key(row[i]) != prefix) continue;
-    ++num_equal;
-    each = weight(i);
-  }
+  const auto num_equal = static_cast<int64_t>(candidates.size());
+  const Sum each = weight(candidate(0));
   int64_t ties = 1;
-  while (ties < num_equal && above + static_cast<double>(ties) * each < mass) ++ties;
-  return {prefix, ties};
+  while (ties < num_equal && above + static_cast<Sum>(ties) * each < mass) ++ties;
+  return {value_of(key), ties, num_equal};
 }
 
 }  // namespace
 
 uint32_t ordered_key(float x) {
   const uint32_t bits = std::bit_cast<uint32_t>(x + 0.0f);
-  return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+  return bits ^ (static_cast<uint32_t>(static_cast<int32_t>(bits) >> 31) | 0x80000000u);
 }
 
 Cut cut_by_count(std::span<const float> row, int64_t count) {
   CHECK(count > 0 && count <= static_cast<int64_t>(row.size()));
-  return find_cut(row, static_cast<double>(count), [](size_t) { return 1.0; });
+  return find_cut<int64_t>(row, count, [](size_t) { return int64_t{1}; });
 }
 
 Cut cut_by_mass(std::span<const float> row, const float* weights, double mass) {
-  return find_cut(row, mass, [weights](size_t i) { return double{weights[i]}; });
+  return find_cut<double>(row, mass, [weights](size_t i) { return double{weights[i]}; });
 }
 
 void keep(std::span<const float> row, Cut cut, float* weights) {
+  for (size_t i = 0; i < row.size(); ++i) weights[i] = row[i] >= cut.value ? weights[i] : 0.0f;
+  if (cut.ties == cut.num_equal) return;
   int64_t ties = cut.ties;
   for (size_t i = 0; i < row.size(); ++i) {
-    const uint32_t key = ordered_key(row[i]);
-    if (key > cut.key || (key == cut.key && ties-- > 0)) continue;
-    weights[i] = 0;
+    if (row[i] == cut.value && ties-- <= 0) weights[i] = 0;
   }
+}
+
+void kept_ids(std::span<const float> row, Cut cut, std::vector<int32_t>& ids) {
+  ids.resize(row.size() + 1);
+  size_t count = 0;
+  int64_t ties = cut.ties;
+  for (size_t i = 0; i < row.size(); ++i) {
+    const bool equal = row[i] == cut.value;
+    ids[count] = static_cast<int32_t>(i);
+    count += row[i] > cut.value || (equal && ties > 0) ? 1 : 0;
+    ties -= equal ? 1 : 0;
+  }
+  ids.resize(count);
 }
 
 std::vector<TokenLogprob> best(std::span<const float> row, int64_t count) {
   std::vector<TokenLogprob> out;
   if (count <= 0) return out;
-  const Cut cut = cut_by_count(row, std::min<int64_t>(count, static_cast<int64_t>(row.size())));
-  int64_t ties = cut.ties;
-  for (size_t i = 0; i < row.size(); ++i) {
-    const uint32_t key = ordered_key(row[i]);
-    if (key < cut.key || (key == cut.key && ties-- <= 0)) continue;
-    out.push_back({static_cast<int32_t>(i), row[i]});
-  }
+  const auto size = static_cast<int64_t>(row.size());
+  std::vector<int32_t> ids;
+  kept_ids(row, cut_by_count(row, std::min(count, size)), ids);
+  for (const int32_t id : ids) out.push_back({id, row[id]});
   std::sort(out.begin(), out.end(), [](const TokenLogprob& a, const TokenLogprob& b) {
     return a.logprob != b.logprob ? a.logprob > b.logprob : a.id < b.id;
   });
@@ -127,10 +177,10 @@ int32_t index_of(std::span<const float> row, float value) {
   return -1;
 }
 
-double log_sum_exp(std::span<const float> row, float max) {
-  double total = 0;
-  for (const float x : row) total += std::exp(x - max);
-  return max + std::log(total);
+double log_sum_exp(std::span<const float> row, float max, std::vector<float>& buffer) {
+  buffer.resize(row.size());
+  simd().exps(row.data(), static_cast<int64_t>(row.size()), max, 1.0f, buffer.data());
+  return max + std::log(sum(buffer));
 }
 
 int32_t rank_of(std::span<const float> row, int32_t id) {

@@ -8,11 +8,12 @@
 
 namespace mimo::kernels {
 
-// The greatest of a row of logits: those whose key is greater, and the first `ties` (lower ids
-// first) of those whose key is equal. -inf may be in the row, NaN not.
+// The greatest of a row of logits: those above `value`, and the first `ties` (lower ids first) of
+// the `num_equal` that equal it. -inf may be in the row, NaN not.
 struct Cut {
-  uint32_t key = 0;
+  float value = 0;
   int64_t ties = 0;
+  int64_t num_equal = 0;
 };
 
 // An integer that orders as the float does; the two zeros are one.
@@ -26,6 +27,8 @@ Cut cut_by_mass(std::span<const float> row, const float* weights, double mass);
 
 // Zero weight to everything outside the cut.
 void keep(std::span<const float> row, Cut cut, float* weights);
+// The ids inside the cut, ascending.
+void kept_ids(std::span<const float> row, Cut cut, std::vector<int32_t>& ids);
 
 // The `count` greatest, best first, ties to the lower id; `logprob` is the logit.
 std::vector<TokenLogprob> best(std::span<const float> row, int64_t count);
@@ -38,11 +41,11 @@ struct RowSummary {
 RowSummary summarize(std::span<const float> row);
 // The first id that holds `value`; -1 = none.
 int32_t index_of(std::span<const float> row, float value);
-// log(sum exp(row)).
-double log_sum_exp(std::span<const float> row, float max);
+// log(sum exp(row)). `buffer` is overwritten.
+double log_sum_exp(std::span<const float> row, float max, std::vector<float>& buffer);
 // 1 = the greatest; among equals the lower id comes first.
 int32_t rank_of(std::span<const float> row, int32_t id);
-// An id with probability proportional to its weight, for a uniform number in [0, 1).
+// An index with probability proportional to its weight, for a uniform number in [0, 1).
 int32_t draw(std::span<const float> weights, double uniform);
 double sum(std::span<const float> values);
 

@@ -38,6 +38,9 @@ struct Simd {
   void (*product)(const ProductBlock& block);
   // out[i] = sum_k x[k] * w[i * n + k] over `num` rows of w, in 16 interleaved sums.
   void (*dots)(const float* x, const float* w, int32_t num, int64_t n, float* out);
+  // out[i] = exp((x[i] - shift) * factor), within 2 units in the last place; -inf gives 0, NaN
+  // stays NaN. An element's bits do not depend on its place. `out` may be x.
+  void (*exps)(const float* x, int64_t n, float shift, float factor, float* out);
 };
 
 // The best set that this machine has.

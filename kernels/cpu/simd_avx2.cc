@@ -22,6 +22,7 @@ struct Avx2Vector {
   }
   static Avx2Vector add(Avx2Vector a, Avx2Vector b) { return {_mm256_add_ps(a.v, b.v)}; }
   static Avx2Vector mul(Avx2Vector a, Avx2Vector b) { return {_mm256_mul_ps(a.v, b.v)}; }
+  static float fma1(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
   void store(float* to) const { _mm256_storeu_ps(to, v); }
 
   __m256 v;
@@ -30,6 +31,6 @@ struct Avx2Vector {
 }  // namespace
 
 extern const Simd kSimdAvx2;
-const Simd kSimdAvx2{"avx2", &product<Avx2Vector>, &dots<Avx2Vector>};
+const Simd kSimdAvx2{"avx2", &product<Avx2Vector>, &dots<Avx2Vector>, &exps<Avx2Vector>};
 
 }  // namespace mimo::kernels

@@ -22,6 +22,7 @@ struct Avx512Vector {
   }
   static Avx512Vector add(Avx512Vector a, Avx512Vector b) { return {_mm512_add_ps(a.v, b.v)}; }
   static Avx512Vector mul(Avx512Vector a, Avx512Vector b) { return {_mm512_mul_ps(a.v, b.v)}; }
+  static float fma1(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
   void store(float* to) const { _mm512_storeu_ps(to, v); }
 
   __m512 v;
@@ -30,6 +31,6 @@ struct Avx512Vector {
 }  // namespace
 
 extern const Simd kSimdAvx512;
-const Simd kSimdAvx512{"avx512", &product<Avx512Vector>, &dots<Avx512Vector>};
+const Simd kSimdAvx512{"avx512", &product<Avx512Vector>, &dots<Avx512Vector>, &exps<Avx512Vector>};
 
 }  // namespace mimo::kernels

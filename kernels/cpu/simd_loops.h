@@ -133,5 +133,38 @@ void dots(const float* x, const float* w, int32_t num, int64_t n, float* out) {
   for (; i < num; ++i) dots_of<V, 1>(x, w + i * n, n, out + i);
 }
 
+// exp(x) = 2^n e^r with n an integer and |r| <= ln(2) / 2. Plain arithmetic without a branch, which
+// the compiler turns into vectors; V::fma1 is one multiply-add.
+template <typename V>
+inline float exp_of(float x) {
+  constexpr float kLog2E = 0x1.715476p0f;
+  constexpr float kLn2High = 0x1.62e400p-1f;  // n times this is exact
+  constexpr float kLn2Low = 0x1.7f7d1cp-20f;
+  constexpr float kToInteger = 0x1.8p23f;
+  x = x < -110.0f ? -110.0f : x;
+  x = x > 90.0f ? 90.0f : x;
+  const float n = (x * kLog2E + kToInteger) - kToInteger;
+  const float r = V::fma1(n, -kLn2Low, V::fma1(n, -kLn2High, x));
+  float sum = 1.0f / 5040;
+  sum = V::fma1(sum, r, 1.0f / 720);
+  sum = V::fma1(sum, r, 1.0f / 120);
+  sum = V::fma1(sum, r, 1.0f / 24);
+  sum = V::fma1(sum, r, 1.0f / 6);
+  sum = V::fma1(sum, r, 0.5f);
+  sum = V::fma1(sum, r, 1.0f);
+  sum = V::fma1(sum, r, 1.0f);
+  // Two powers: 2^n alone may be too small or too large for a float whose product is not.
+  const auto whole = static_cast<int32_t>(n == n ? n : 0.0f);
+  const int32_t half = whole >> 1;
+  const auto first = __builtin_bit_cast(float, (half + 127) << 23);
+  const auto second = __builtin_bit_cast(float, (whole - half + 127) << 23);
+  return sum * first * second;
+}
+
+template <typename V>
+void exps(const float* x, int64_t n, float shift, float factor, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = exp_of<V>((x[i] - shift) * factor);
+}
+
 }  // namespace
 }  // namespace mimo::kernels

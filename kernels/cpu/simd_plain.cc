@@ -39,6 +39,7 @@ struct PlainVector {
     for (int i = 0; i < kWidth; ++i) a.v[i] *= b.v[i];
     return a;
   }
+  static float fma1(float a, float b, float c) { return a * b + c; }
   void store(float* to) const { std::memcpy(to, v, sizeof v); }
 
   float v[kWidth] = {};
@@ -47,6 +48,6 @@ struct PlainVector {
 }  // namespace
 
 extern const Simd kSimdPlain;
-const Simd kSimdPlain{"plain", &product<PlainVector>, &dots<PlainVector>};
+const Simd kSimdPlain{"plain", &product<PlainVector>, &dots<PlainVector>, &exps<PlainVector>};
 
 }  // namespace mimo::kernels

@@ -141,5 +141,28 @@ TEST(Simd, SetsAgree) {
   }
 }
 
+TEST(Simd, ExpIsWithinTwoUnitsOfTheLastPlace) {
+  std::vector<float> x;
+  for (float value = -103.0f; value < 88.7f; value += 0.0137f) x.push_back(value);
+  for (const Simd* set : simd_sets()) {
+    auto out = poisoned(static_cast<int64_t>(x.size()));
+    set->exps(x.data(), static_cast<int64_t>(x.size()), 0.0f, 1.0f, out.data());
+    for (size_t i = 0; i < x.size(); ++i) {
+      const auto want = static_cast<float>(std::exp(double{x[i]}));
+      const float unit = std::nextafter(want, kInfinity) - want;
+      ASSERT_LE(std::fabs(out[i] - want), 2 * unit) << set->name << " exp " << x[i];
+      float alone = kNan;
+      set->exps(&x[i], 1, 0.0f, 1.0f, &alone);
+      ASSERT_EQ(alone, out[i]) << set->name;
+    }
+    const std::vector<float> odd{-kInfinity, -200, 0, 100, kInfinity, kNan};
+    auto ends = poisoned(6);
+    set->exps(odd.data(), 6, 0.0f, 1.0f, ends.data());
+    EXPECT_EQ(std::vector<float>(ends.begin(), ends.begin() + 5),
+              (std::vector<float>{0, 0, 1, kInfinity, kInfinity}));
+    EXPECT_TRUE(std::isnan(ends[5]));
+  }
+}
+
 }  // namespace
 }  // namespace mimo::kernels::test

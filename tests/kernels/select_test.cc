@@ -19,13 +19,17 @@ std::vector<int32_t> sorted_ids(const std::vector<float>& row) {
   return ids;
 }
 
-std::vector<int32_t> kept_ids(const std::vector<float>& row, Cut cut) {
+// What both keep() and kept_ids() leave.
+std::vector<int32_t> ids_inside(const std::vector<float>& row, Cut cut) {
   std::vector<float> weights(row.size(), 1.0f);
   keep(row, cut, weights.data());
   std::vector<int32_t> ids;
   for (size_t i = 0; i < row.size(); ++i) {
     if (weights[i] > 0) ids.push_back(static_cast<int32_t>(i));
   }
+  std::vector<int32_t> listed;
+  kept_ids(row, cut, listed);
+  EXPECT_EQ(listed, ids);
   return ids;
 }
 
@@ -51,7 +55,7 @@ TEST(Select, CutByCountKeepsTheGreatest) {
       if (count == 0 || count > row.size()) continue;
       auto want = std::vector<int32_t>(ids.begin(), ids.begin() + static_cast<int64_t>(count));
       std::sort(want.begin(), want.end());
-      EXPECT_EQ(kept_ids(row, cut_by_count(row, static_cast<int64_t>(count))), want);
+      EXPECT_EQ(ids_inside(row, cut_by_count(row, static_cast<int64_t>(count))), want);
     }
   }
 }
@@ -63,7 +67,7 @@ TEST(Select, CutByMassIsTheSmallestSet) {
     for (const float x : row) weights.push_back(std::exp(x - row[ids[0]]));
     for (const double part : {1e-6, 0.3, 0.5, 0.95, 0.999}) {
       const double mass = part * sum(weights);
-      const auto kept = kept_ids(row, cut_by_mass(row, weights.data(), mass));
+      const auto kept = ids_inside(row, cut_by_mass(row, weights.data(), mass));
       double total = 0;
       size_t count = 0;
       while (count < ids.size() && (count == 0 || total < mass)) total += weights[ids[count++]];

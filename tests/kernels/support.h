@@ -18,6 +18,7 @@
 namespace mimo::kernels::test {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr CpuMode kModes[] = {CpuMode::kF32, CpuMode::kDevice};
 
 inline std::unique_ptr<Ops> cpu_ops(CpuMode mode, int32_t num_threads = 2) {
