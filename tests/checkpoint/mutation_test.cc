@@ -26,6 +26,15 @@ uint32_t seed() {
   return seed;
 }
 
+// Mutations of a run: a build with sanitizers is some twenty times slower.
+constexpr int32_t mutations(int32_t count) {
+#ifdef __SANITIZE_ADDRESS__
+  return count / 4;
+#else
+  return count;
+#endif
+}
+
 // Spoils a text in one to three places: bytes, spans, numbers, words that JSON and the formats
 // know.
 class Mutator {
@@ -142,7 +151,7 @@ TEST(Mutation, ConfigsAreReadOrRefused) {
   Mutator mutator(seed());
   const std::string text = read_text(tiny() + "/config.json");
   int32_t num_accepted = 0;
-  for (int32_t i = 0; i < 9000; ++i) {
+  for (int32_t i = 0; i < mutations(9000); ++i) {
     SCOPED_TRACE(i);
     const auto config = parse_model_config(mutator.mutate(text), "c.json");
     expect_said_well(config, "c.json: ");
@@ -157,13 +166,16 @@ TEST(Mutation, ConfigsAreReadOrRefused) {
 
 TEST(Mutation, IndexesAreReadOrRefused) {
   Mutator mutator(seed());
-  const std::string text = read_text(tiny() + "/model.safetensors.index.json");
-  for (int32_t i = 0; i < 3000; ++i) {
+  nlohmann::json index = nlohmann::json::parse(read_text(tiny() + "/model.safetensors.index.json"));
+  auto& map = index["weight_map"];
+  while (map.size() > 20) map.erase(map.begin());
+  const std::string text = index.dump();
+  for (int32_t i = 0; i < mutations(4000); ++i) {
     SCOPED_TRACE(i);
-    const auto index = parse_weight_index(mutator.mutate(text), "i.json");
-    expect_said_well(index, "i.json: ");
-    if (index.ok()) {
-      for (const auto& [tensor, file] : index.value().file_of) {
+    const auto read = parse_weight_index(mutator.mutate(text), "i.json");
+    expect_said_well(read, "i.json: ");
+    if (read.ok()) {
+      for (const auto& [tensor, file] : read.value().file_of) {
         ASSERT_EQ(file.find('/'), std::string::npos);
         ASSERT_TRUE(file.ends_with(".safetensors"));
       }
@@ -235,8 +247,7 @@ void mutate_headers(const std::string& folder, int32_t num_mutations) {
 }
 
 TEST(Mutation, HeadersAreReadOrRefused) {
-  mutate_headers(golden("bf16-real-heads-window128"), 6000);
-  mutate_headers(golden("bf16-small-window"), 2000);
+  mutate_headers(golden("bf16-real-heads-window128"), mutations(7000));
 }
 
 }  // namespace
