@@ -116,7 +116,7 @@ Result<void> Supervisor::start_workers(const std::string& folder) {
     child.spec.argv = {folder + "/mimo-worker",
                        "--coordinator",
                        addresses_.cluster_listen,
-                       "--id",
+                       "--worker-id",
                        child.name,
                        "--listen",
                        options_.worker_listen,
