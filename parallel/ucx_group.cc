@@ -9,8 +9,10 @@
 namespace mimo::parallel {
 namespace {
 
-// From here on a sum is cut among the ranks (reduce-scatter, all-gather) instead of everybody
-// sending everything to everybody.
+// Above this many bytes a sum over more than two ranks is cut among them (reduce-scatter, then
+// all-gather); below, everybody sends everything to everybody. 4 ranks on 2 Zen 3 cores, exchange
+// against cut: 1 KB 122 and 216 us, 16 KB 170 and 235, 64 KB 290 and 265, 256 KB 6,600 and 620. Two
+// ranks move the same bytes either way, and the exchange is one message shorter.
 constexpr int64_t kExchangeBytesMax = 64 * 1024;
 
 using Kind = CollectiveCall::Kind;
