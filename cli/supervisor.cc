@@ -120,7 +120,7 @@ Result<void> Supervisor::start_workers(const std::string& folder) {
                        child.name,
                        "--listen",
                        options_.worker_listen,
-                       "--metrics-listen",
+                       "--metrics",
                        options_.worker_listen,
                        "--threads",
                        std::to_string(threads)};
