@@ -60,11 +60,11 @@ std::vector<MergeRule> random_rules(std::mt19937_64& random, int32_t count) {
 
 TEST(Bpe, PiecesOfEveryLengthMergeAsDefined) {
   auto random = seeded_random();
-  for (int32_t round = 0; round < 60; ++round) {
+  for (int32_t round = 0; round < 25; ++round) {
     const auto rules = random_rules(random, static_cast<int32_t>(pick(random, 0, 40)));
     const Bpe bpe(identity(), rules);
     BpeScratch scratch;
-    for (int32_t i = 0; i < 60; ++i) {
+    for (int32_t i = 0; i < 40; ++i) {
       std::string piece;
       for (int64_t n = pick(random, 0, 120); n > 0; --n)
         piece.push_back(static_cast<char>('a' + pick(random, 0, 2)));
@@ -82,7 +82,7 @@ TEST(Bpe, PiecesOfEveryLengthMergeAsDefined) {
   }
 }
 
-TEST(Bpe, AMegabyteOfOneLetterTakesNoQuadraticTime) {
+TEST(Bpe, AQuarterMegabyteOfOneLetterTakesNoQuadraticTime) {
   // a a -> 256, 256 256 -> 257, and so on up to 1024 letters.
   std::vector<MergeRule> rules = {{'a', 'a', 256}};
   for (int32_t id = 256; id < 265; ++id) rules.push_back({id, id, id + 1});
@@ -91,9 +91,9 @@ TEST(Bpe, AMegabyteOfOneLetterTakesNoQuadraticTime) {
   std::vector<int32_t> ids;
   const auto start = std::chrono::steady_clock::now();
 
-  bpe.append_ids(std::string(1 << 20, 'a'), &scratch, &ids);
+  bpe.append_ids(std::string(1 << 18, 'a'), &scratch, &ids);
 
-  EXPECT_EQ(ids, std::vector<int32_t>(1024, 265));
+  EXPECT_EQ(ids, std::vector<int32_t>(256, 265));
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
 }
 
