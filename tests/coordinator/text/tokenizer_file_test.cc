@@ -46,7 +46,7 @@ TEST(TokenizerFile, OtherWaysToSayTheSameAreAccepted) {
   const std::vector<const char*> patches = {
       R"({"normalizer": null})",
       R"({"normalizer": {"type": "Sequence", "normalizers": null}, "version": null})",
-      R"({"post_processor": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true}})",
+      R"({"post_processor": {"type": "ByteLevel", "trim_offsets": true}})",
       R"({"post_processor": {"type": "TemplateProcessing", "single": [], "pair": []}})",
       R"({"post_processor": {"type": "Sequence", "processors": [{"type": "ByteLevel"}]}})",
       R"({"model": {"dropout": 0.0, "fuse_unk": null, "end_of_word_suffix": null}})"};
