@@ -34,7 +34,7 @@ ClusterOptions cluster_for(const VerifyOptions& options) {
   cluster.tp = options.tp;
   cluster.listen = cluster.metrics_listen = "127.0.0.1:0";
   cluster.log_folder = options.log_folder;
-  cluster.set = {"debug.logits=true", "engine.mode=f32",
+  cluster.set = {"debug.logits=true", "engine.mode=f32", "api.stream_bytes_max=1073741824",
                  "engine.page_tokens=" + std::to_string(options.page_tokens),
                  "engine.prefill_chunk_max=" + std::to_string(options.chunk)};
   if (!options.experts.empty()) cluster.set.push_back("experts=" + options.experts);
