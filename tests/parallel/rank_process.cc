@@ -85,4 +85,9 @@ int RankProcess::wait() {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+int RankProcess::finish() {
+  ::close(std::exchange(in_, -1));
+  return wait();
+}
+
 }  // namespace mimo::parallel::test

@@ -25,6 +25,8 @@ class RankProcess final {
   void signal(int number);
   // The exit status; -1 when it did not end by exiting.
   int wait();
+  // The same after closing its stdin, which tells it to end.
+  int finish();
 
  private:
   pid_t pid_ = -1;

@@ -79,6 +79,7 @@ TEST_P(UcxGroupOfSize, SumsGathersAndMeets) {
   }
   expect_all("barrier", "ok");
   expect_all("leave", "ok");
+  for (RankProcess& rank : ranks_) EXPECT_EQ(rank.finish(), 0);  // no leak, under ASan
 }
 
 TEST_P(UcxGroupOfSize, TwoHundredRandomSumsAreTheSameBitsOnAllRanks) {
@@ -98,7 +99,7 @@ INSTANTIATE_TEST_SUITE_P(Sizes, UcxGroupOfSize, ::testing::Values(1, 2, 3, 4));
 
 TEST_F(UcxGroupTest, AKilledPeerIsAnErrorWithinASecond) {
   start_and_form(3);
-  ranks_[0].say("barrier");
+  ranks_[0].say("reduce 300001 1");
   ranks_[1].say("reduce 300001 1");
 
   const auto killed = Clock::now();
@@ -108,6 +109,7 @@ TEST_F(UcxGroupTest, AKilledPeerIsAnErrorWithinASecond) {
   EXPECT_LT(seconds_since(killed), 1.0);
   EXPECT_TRUE(begins(first, "error UNAVAILABLE")) << first;
   EXPECT_TRUE(begins(second, "error UNAVAILABLE")) << second;
+  for (int r : {0, 1}) EXPECT_EQ(ranks_[r].finish(), 0);
 }
 
 TEST_F(UcxGroupTest, APeerKilledBetweenCallsIsFoundByTheNextOne) {
@@ -190,6 +192,7 @@ TEST_F(UcxGroupTest, DifferentSizesAreToldOnEveryRank) {
     EXPECT_TRUE(contains(answer, "all_reduce of 6 F32")) << answer;
     EXPECT_TRUE(contains(answer, "all_reduce of 5 F32")) << answer;
   }
+  for (RankProcess& rank : ranks_) EXPECT_EQ(rank.finish(), 0);
 }
 
 TEST_F(UcxGroupTest, DifferentCallsAreToldOnEveryRank) {
