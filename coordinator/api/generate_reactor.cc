@@ -22,8 +22,10 @@ void GenerateReactor::wake() {
   if (closed && !more) return finish(/*with_message=*/true);
   writing_ = true;
   grpc::WriteOptions options;
-  // What follows at once goes out with it.
-  if (more) options.set_buffer_hint();
+  // What follows at once goes out with it. Not the first: held back, the headers that it carries
+  // would never count as written, and the write would not end.
+  if (more && wrote_) options.set_buffer_hint();
+  wrote_ = true;
   StartWrite(&message_, options);
 }
 

@@ -38,6 +38,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
   std::shared_ptr<LiveSession> live_;
   v1::GenerateResponse message_;  // being written
   bool writing_ = false;
+  bool wrote_ = false;  // a first message, and the headers before it
   bool finishing_ = false;
   bool broken_ = false;  // a write has failed: nothing more arrives
 };
