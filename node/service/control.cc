@@ -81,7 +81,6 @@ void Control::dial() {
                               [post, id](const Error& error) {
                                 post(LinkEnded{id, error});
                               }});
-  link_->read_next();
 }
 
 void Control::on(Said& input) {

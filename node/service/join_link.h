@@ -15,7 +15,8 @@ namespace mimo::node {
 // Thread:    any. Handlers are called from gRPC's threads and only post.
 // Lifetime:  gRPC keeps it until the stream has ended; handlers may be called until then, so they
 //            hold on to what they use.
-// Invariant: one message at a time is handed over: the next is read after read_next().
+// Invariant: one message at a time is handed over: the first by itself, each next one after
+//            read_next().
 class JoinLink {
  public:
   struct Handlers {
