@@ -31,7 +31,7 @@ class UcxGroupTest : public ::testing::Test {
   void start(int32_t size) {
     for (int32_t r = 0; r < size; ++r)
       ranks_.emplace_back(UCX_RANK_PROGRAM, std::vector<std::string>{});
-    for (RankProcess& rank : ranks_) rank.say("open");
+    for (RankProcess& rank : ranks_) rank.say("open 127.0.0.1");
     for (RankProcess& rank : ranks_) {
       addresses_.push_back(rank.hear());
       ASSERT_TRUE(begins(addresses_.back(), "ucx1:")) << addresses_.back();
@@ -237,11 +237,23 @@ TEST_F(UcxGroupTest, AnAddressThatIsNoneIsRefused) {
   const std::string corrupt = ranks_[0].hear();
   EXPECT_TRUE(begins(corrupt, "error INVALID_ARGUMENT")) << corrupt;
 
-  ranks_[0].say("open");
+  ranks_[0].say("open 127.0.0.1");
   addresses_ = {ranks_[0].hear(), "127.0.0.1:80"};
   ranks_[0].say(form_line(0, 7, 500));
   const std::string other = ranks_[0].hear();
   EXPECT_TRUE(begins(other, "error INVALID_ARGUMENT")) << other;
+}
+
+TEST_F(UcxGroupTest, FormsOverWhateverInterfacesThereAre) {
+  start(2);
+  addresses_.clear();
+  for (RankProcess& rank : ranks_) rank.say("open");
+  for (RankProcess& rank : ranks_) addresses_.push_back(rank.hear());
+
+  for (size_t r : {0, 1}) ranks_[r].say(form_line(r, 7, 10000));
+
+  for (RankProcess& rank : ranks_) EXPECT_EQ(rank.hear(), "ok");
+  expect_all("reduce 50001 1", "ok");
 }
 
 TEST_F(UcxGroupTest, RanksFormAgainAndAgainAndLeaveInAnyOrder) {
@@ -251,7 +263,7 @@ TEST_F(UcxGroupTest, RanksFormAgainAndAgainAndLeaveInAnyOrder) {
       ranks_[r].say(form_line(r, epoch, 10000));
       ranks_[r].say("reduce 50001 " + std::to_string(epoch));
       ranks_[r].say("leave");
-      ranks_[r].say("open");
+      ranks_[r].say("open 127.0.0.1");
     }
     addresses_.clear();
     for (RankProcess& rank : ranks_) {

@@ -1,6 +1,6 @@
 // One rank of a UCX group, told by lines on stdin what to do; ucx_group_test starts it.
 //
-//   open                                      -> its address
+//   open [HOST]                               -> its address
 //   form RANK EPOCH TIMEOUT_MS ADDRESS ...    -> ok | error CODE MESSAGE
 //   reduce COUNT SEED                         -> ok | error ... | wrong
 //   reduce_many SEED NUM_CASES                -> ok HASH | error ... | wrong CASE
@@ -34,7 +34,7 @@ class Rank final {
     std::istringstream words(line);
     std::string word;
     words >> word;
-    if (word == "open") return open();
+    if (word == "open") return open(words);
     if (word == "form") return form(words);
     if (word == "reduce") return reduce(words);
     if (word == "reduce_many") return reduce_many(words);
@@ -52,9 +52,9 @@ class Rank final {
     return true;
   }
 
-  bool open() {
+  bool open(std::istringstream& words) {
     UcxEndpoint::Options options;
-    options.bind_host = "127.0.0.1";
+    words >> options.bind_host;
     auto opened = UcxEndpoint::open(options);
     if (!opened.ok()) return say(opened.error());
     endpoint_ = std::move(opened).value();
