@@ -20,7 +20,8 @@ struct Digit {
 };
 constexpr Digit kDigits[] = {{21, 11}, {10, 11}, {0, 10}};
 constexpr size_t kBins = size_t{1} << 11;
-constexpr size_t kWays = 4;  // neighbours often share a bin: four histograms do not wait for it
+constexpr size_t kWays = 4;  // a power of two; neighbours often share a bin, and four need not wait
+constexpr size_t kLong = 16384;  // for a shorter row, clearing four takes longer than waiting
 constexpr int32_t kLanes = 16;
 constexpr int64_t kBlock = 256;
 
@@ -35,11 +36,13 @@ void fill_histogram(std::span<const float> row, size_t num, Digit digit, const W
                     const Id& id, std::vector<Sum>& histogram) {
   std::fill(histogram.begin(), histogram.end(), Sum{0});
   const uint32_t mask = (1u << digit.bits) - 1;
+  const size_t num_ways = histogram.size() / kBins;
   for (size_t i = 0; i < num; ++i) {
     const size_t at = id(i);
-    histogram[i % kWays * kBins + ((ordered_key(row[at]) >> digit.shift) & mask)] += weight(at);
+    histogram[(i & (num_ways - 1)) * kBins + ((ordered_key(row[at]) >> digit.shift) & mask)] +=
+        weight(at);
   }
-  for (size_t way = 1; way < kWays; ++way) {
+  for (size_t way = 1; way < num_ways; ++way) {
     for (size_t bin = 0; bin < kBins; ++bin) histogram[bin] += histogram[way * kBins + bin];
   }
 }
@@ -62,7 +65,7 @@ std::vector<int32_t> matching(std::span<const float> row, size_t num, Digit digi
 
 template <typename Sum, typename Weight>
 Cut find_cut(std::span<const float> row, Sum mass, const Weight& weight) {
-  std::vector<Sum> histogram(kWays * kBins);
+  std::vector<Sum> histogram((row.size() < kLong ? 1 : kWays) * kBins);
   std::vector<int32_t> candidates;
   const auto any = [](size_t i) { return i; };
   const auto candidate = [&](size_t i) { return static_cast<size_t>(candidates[i]); };

@@ -36,7 +36,7 @@ std::vector<int32_t> ids_inside(const std::vector<float>& row, Cut cut) {
 // Normal values, few distinct values (ties), and one with masked entries.
 std::vector<std::vector<float>> rows() {
   std::vector<std::vector<float>> out;
-  for (const int32_t size : {1, 2, 17, 1000}) {
+  for (const int32_t size : {1, 2, 17, 1000, 20000}) {
     out.push_back(random_floats(size, 1, CpuMode::kF32, 5.0f));
     out.push_back(out.back());
     for (float& x : out.back()) x = std::round(x / 4);
