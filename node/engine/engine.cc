@@ -116,7 +116,10 @@ void Engine::Impl::tell(std::vector<SequenceEvent> events) {
 }
 
 void Engine::Impl::end_all(const Error& error) {
-  handle(intake_.take_now());
+  // Aborts say nothing new here, and the planner takes none while a plan is out.
+  for (EngineCommand& command : intake_.take_now()) {
+    if (command.request != nullptr) planner_.add(std::move(*command.request));
+  }
   std::vector<SequenceEvent> events;
   planner_.fail_all(error, events);
   tell(std::move(events));

@@ -63,8 +63,8 @@ struct EngineStats {
 
 // Continuous batching over one group: takes requests, plans steps, hands out events.
 //
-// Thread:    submit(), abort() and stop() from any thread but the engine's own; everything else
-//            happens on that one, the hooks too.
+// Thread:    submit() and abort() from any thread, also from a hook; stop() from any but the
+//            engine's own, on which everything else happens, the hooks too.
 // Lifetime:  `executor` outlives it.
 // Invariant: held pages + free pages = pool, for each layer group, after every step (checked).
 class Engine {

@@ -191,6 +191,30 @@ TEST(Engine, AResultThatDoesNotFitThePlanIsAFailure) {
   EXPECT_EQ(listener.streams[SequenceId{1}].error.code, Code::kUnavailable);
 }
 
+TEST(Engine, AHookMaySubmitAndAbort) {
+  const auto options = small_options();
+  FakeRank rank({.engine = options});
+  Listener listener;
+  std::promise<Engine*> engine_promise;
+  auto engine_future = engine_promise.get_future().share();
+  Engine::Hooks hooks = listener.hooks();
+  hooks.on_events = [&, tell = hooks.on_events](std::vector<SequenceEvent> events) {
+    if (events[0].id == SequenceId{1} && events[0].finish != FinishReason::kNone) {
+      EXPECT_TRUE(engine_future.get()->submit(small_request(2)).ok());
+      engine_future.get()->abort(SequenceId{2});
+    }
+    tell(std::move(events));
+  };
+  auto engine = Engine::create(options, hooks, rank, kClock).value();
+  engine_promise.set_value(engine.get());
+
+  ASSERT_TRUE(engine->submit(small_request(1)).ok());
+
+  ASSERT_TRUE(listener.wait_ended(2));
+  engine->stop();
+  EXPECT_EQ(listener.streams[SequenceId{2}].finish, FinishReason::kCancelled);
+}
+
 // Callers on several threads submit and abort while the pools are too small for all.
 TEST(Engine, ManyThreadsSubmitAndAbort) {
   constexpr int32_t kThreads = 4, kEach = 40;
