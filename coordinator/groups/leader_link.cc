@@ -109,9 +109,12 @@ class Link final : public LeaderLink,
       ended_ = true;
       self = std::move(self_);
     }
-    handlers_.on_lost(status.ok()
-                          ? unavailable("the leader ended the stream")
-                          : Error{static_cast<Code>(status.error_code()), status.error_message()});
+    const Error error = status.ok()
+                            ? unavailable("the leader ended the stream")
+                            : Error{static_cast<Code>(status.error_code()), status.error_message()};
+    // Not through a member of what is given away.
+    const auto on_lost = handlers_.on_lost;
+    on_lost(error, std::move(self));
   }
 
  private:

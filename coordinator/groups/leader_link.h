@@ -15,13 +15,15 @@ namespace mimo::coordinator {
 //
 // Thread:    any. Handlers are called from gRPC's threads and must not block.
 // Lifetime:  gRPC keeps it until the stream has ended; handlers may be called until then, so they
-//            hold on to what they use.
+//            hold on to what they use. It is not destroyed in a callback: with the last channel of
+//            a process goes the thread that runs the callbacks, which cannot wait for itself.
 class LeaderLink {
  public:
   struct Handlers {
     std::function<void()> on_opened;  // the leader has accepted the epoch
     std::function<void(const v1::LeaderEvents&)> on_events;
-    std::function<void(const Error&)> on_lost;  // once, last; also after close()
+    // Once, last; also after close(). gRPC's share of the link comes back.
+    std::function<void(const Error&, std::shared_ptr<LeaderLink>)> on_lost;
   };
 
   static std::shared_ptr<LeaderLink> open(const std::string& address, int64_t epoch,

@@ -90,9 +90,10 @@ void ManagerImpl::act(const life::OpenLeader& action) {
        .on_events = [gate = gate_,
                      epoch](const v1::LeaderEvents& events) { gate->events(epoch, events); },
        .on_lost =
-           [post, epoch](const Error& error) {
-             post(life::LeaderLost{epoch, error});
+           [post, epoch](const Error& error, std::shared_ptr<LeaderLink> link) {
+             post(LinkDone{{epoch, error}, std::move(link)});
            }});
+  ++num_links_;
 }
 
 void ManagerImpl::act(const life::StartServing& action) {

@@ -99,18 +99,17 @@ Result<void> ManagerImpl::start() {
   return {};
 }
 
-// Workers first, so that nothing is posted any more; what was posted is still handled.
+// Workers first: with them the epoch ends, and nothing of them is posted any more.
 ManagerImpl::~ManagerImpl() {
   if (server_ != nullptr) {
     if (!service_.close(kCloseTimeoutMs)) log_warning("cluster_streams_cut", {});
     server_->Shutdown(std::chrono::system_clock::now() +
                       std::chrono::milliseconds(kCloseTimeoutMs));
     server_->Wait();
-    service_.close(kCloseTimeoutMs);
   }
-  inbox_->close();
-  if (owner_.joinable()) owner_.join();
-  if (opening_ != nullptr) opening_->close();
+  if (!owner_.joinable()) return;
+  CHECK(inbox_->try_push(Stop{}));
+  owner_.join();
 }
 
 Result<void> ManagerImpl::submit(v1::Submit submit) {
@@ -145,12 +144,9 @@ void ManagerImpl::run() {
   int64_t next_tick_ns = 0;
   while (true) {
     std::optional<Input> input = inbox_->pop_for(kTick);
-    if (input.has_value()) {
-      std::visit([this](auto& i) { on(i); }, *input);
-    } else if (inbox_->closed()) {
-      return;
-    }
+    if (input.has_value()) std::visit([this](auto& i) { on(i); }, *input);
     const int64_t now_ns = clock_.now_ns();
+    if (stopping_ && (num_links_ == 0 || now_ns >= stop_by_ns_)) break;
     if (now_ns >= next_tick_ns) {
       next_tick_ns = now_ns + std::chrono::nanoseconds(kTick).count();
       drop_silent_peers();
@@ -158,6 +154,18 @@ void ManagerImpl::run() {
     }
     publish();
   }
+  inbox_->close();
+}
+
+void ManagerImpl::on(const Stop&) {
+  stopping_ = true;
+  stop_by_ns_ = clock_.now_ns() + kCloseTimeoutMs * 1'000'000;
+  feed(life::ShutDown{});
+}
+
+void ManagerImpl::on(LinkDone& input) {
+  --num_links_;
+  feed(input.lost);
 }
 
 void ManagerImpl::on(const Connected& input) {

@@ -47,8 +47,13 @@ class ManagerImpl final : public GroupManager {
     StreamId stream;
     Error error;
   };
+  struct LinkDone {
+    life::LeaderLost lost;
+    std::shared_ptr<LeaderLink> link;  // to be dropped by the owner thread
+  };
+  struct Stop {};
   using Input =
-      std::variant<Connected, Said, Gone, life::LeaderOpened, life::LeaderLost, life::ShutDown>;
+      std::variant<Connected, Said, Gone, life::LeaderOpened, LinkDone, life::ShutDown, Stop>;
 
   // A stream that has said hello, or may still do so.
   struct Peer {
@@ -64,8 +69,9 @@ class ManagerImpl final : public GroupManager {
   void on(Said& input);
   void on(const Gone& input);
   void on(const life::LeaderOpened& input) { feed(input); }
-  void on(const life::LeaderLost& input) { feed(input); }
+  void on(LinkDone& input);
   void on(const life::ShutDown& input) { feed(input); }
+  void on(const Stop& input);
   void on_hello(StreamId stream, Peer& peer, const v1::WorkerHello& hello);
   void on_message(StreamId stream, Peer& peer, const v1::WorkerMessage& message);
   void drop_silent_peers();
@@ -95,6 +101,9 @@ class ManagerImpl final : public GroupManager {
   GroupLife life_;
   std::map<StreamId, Peer> peers_;
   std::shared_ptr<LeaderLink> opening_;  // of the epoch under way; gRPC has a share too
+  int32_t num_links_ = 0;                // that gRPC still has
+  bool stopping_ = false;
+  int64_t stop_by_ns_ = 0;
 
   // Read by any thread at any time, and one value each: a queue would add a wait.
   mutable std::mutex shared_mutex_;

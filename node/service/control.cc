@@ -43,13 +43,14 @@ bool Control::stop(int64_t timeout_ms) {
 void Control::run() {
   while (true) {
     const int64_t now_ns = clock_.now_ns();
-    if (said_good_bye_ && (link_ == nullptr || now_ns >= leave_by_ns_)) break;
+    if (said_good_bye_ && (link_ == nullptr || now_ns >= leave_by_ns_ + kLeaveNs)) break;
+    // A stream that is cut ends at once.
+    if (said_good_bye_ && now_ns >= leave_by_ns_) link_->cut();
     if (link_ == nullptr && !leaving_ && now_ns >= dial_at_ns_) dial();
     std::optional<Input> input = inbox_->pop_for(std::chrono::nanoseconds(wait_ns()));
     if (input.has_value()) std::visit([this](auto& i) { on(i); }, *input);
   }
   heartbeat_.stop();
-  if (link_ != nullptr) link_->cut();
   inbox_->close();
   std::lock_guard lock(done_mutex_);
   done_ = true;
@@ -59,7 +60,9 @@ void Control::run() {
 int64_t Control::wait_ns() const {
   const int64_t now_ns = clock_.now_ns();
   int64_t until_ns = now_ns + kNsPerS;
-  if (said_good_bye_) until_ns = std::min(until_ns, leave_by_ns_);
+  if (said_good_bye_) {
+    until_ns = std::min(until_ns, now_ns < leave_by_ns_ ? leave_by_ns_ : leave_by_ns_ + kLeaveNs);
+  }
   if (link_ == nullptr && !leaving_) until_ns = std::min(until_ns, dial_at_ns_);
   return std::max<int64_t>(until_ns - now_ns, 0);
 }
@@ -78,8 +81,8 @@ void Control::dial() {
                                 post(Said{id, std::move(message)});
                               },
                           .on_ended =
-                              [post, id](const Error& error) {
-                                post(LinkEnded{id, error});
+                              [post, id](const Error& error, std::shared_ptr<JoinLink> share) {
+                                post(LinkEnded{id, error, std::move(share)});
                               }});
 }
 

@@ -44,6 +44,7 @@ class Control {
   struct LinkEnded {
     int64_t link;
     Error error;
+    std::shared_ptr<JoinLink> share;  // to be dropped by the control thread
   };
   struct Ready {
     v1::RankReady message;

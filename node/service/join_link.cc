@@ -93,9 +93,12 @@ class Link final : public JoinLink,
       std::lock_guard lock(mutex_);
       self = std::move(self_);
     }
-    handlers_.on_ended(status.ok()
-                           ? unavailable("the coordinator ended the stream")
-                           : Error{static_cast<Code>(status.error_code()), status.error_message()});
+    const Error error = status.ok()
+                            ? unavailable("the coordinator ended the stream")
+                            : Error{static_cast<Code>(status.error_code()), status.error_message()};
+    // Not through a member of what is given away.
+    const auto on_ended = handlers_.on_ended;
+    on_ended(error, std::move(self));
   }
 
  private:

@@ -14,14 +14,16 @@ namespace mimo::node {
 //
 // Thread:    any. Handlers are called from gRPC's threads and only post.
 // Lifetime:  gRPC keeps it until the stream has ended; handlers may be called until then, so they
-//            hold on to what they use.
+//            hold on to what they use. It is not destroyed in a callback: with the last channel of
+//            a process goes the thread that runs the callbacks, which cannot wait for itself.
 // Invariant: one message at a time is handed over: the first by itself, each next one after
 //            read_next().
 class JoinLink {
  public:
   struct Handlers {
     std::function<void(v1::CoordinatorMessage)> on_message;
-    std::function<void(const Error&)> on_ended;  // once, last
+    // Once, last. gRPC's share of the link comes back.
+    std::function<void(const Error&, std::shared_ptr<JoinLink>)> on_ended;
   };
 
   // Answers at once; a coordinator that is not there ends the stream. The hello goes first.
