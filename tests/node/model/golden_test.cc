@@ -10,6 +10,12 @@ namespace mimo::node {
 namespace {
 
 constexpr int32_t kWholePrompt = 400;
+// A sanitizer's build is many times slower and looks for other faults: a few layouts will do.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
 constexpr float kLogitsTolerance = 2e-3f;
 
 struct Layout {
@@ -61,9 +67,13 @@ TEST_P(Golden, LogitsAndGreedyTokensAreTheRecordedOnesAtEveryChunk) {
       Cluster::create(folder, {.tp = layout.tp, .limits = test_limits(layout.page_tokens)});
   ASSERT_TRUE(cluster.ok()) << cluster.error().to_string();
 
-  for (const int32_t chunk : {7, 64, kWholePrompt}) {
+  const std::vector<int32_t> chunks =
+      kSanitized ? std::vector<int32_t>{64} : std::vector<int32_t>{7, 64, kWholePrompt};
+  for (const int32_t chunk : chunks) {
     std::vector<Sequence> sequences;
-    for (const GoldenCase& one : cases) sequences.push_back(golden_sequence(one, true));
+    for (const GoldenCase& one : cases) {
+      sequences.push_back(golden_sequence(one, !one.logits.empty()));
+    }
     generate(*cluster.value(), sequences, chunk);
 
     float worst = 0;
@@ -83,7 +93,10 @@ std::vector<Layout> layouts() {
   for (const char* checkpoint :
        {"bf16-small-window", "fp8-real-heads", "bf16-real-heads-window128", "tiny"}) {
     for (const int32_t tp : {1, 2, 4}) {
-      for (const int32_t page_tokens : {16, 64}) all.push_back({checkpoint, tp, page_tokens});
+      for (const int32_t page_tokens : {16, 64}) {
+        if (kSanitized && (tp != 2 || page_tokens != 16)) continue;
+        all.push_back({checkpoint, tp, page_tokens});
+      }
     }
   }
   all.push_back({"bf16-small-window", 8, 16});
