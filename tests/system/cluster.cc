@@ -6,7 +6,7 @@
 #include <iostream>
 
 #include "base/check.h"
-#include "checkpoint/checkpoint.h"
+#include "tests/system/manager_options.h"
 
 namespace mimo::testing {
 
@@ -22,25 +22,10 @@ ClusterTest::~ClusterTest() {
 }
 
 void ClusterTest::start_manager(const Setting& setting) {
-  const auto checkpoint = checkpoint::Checkpoint::open(model_).value();
-  coordinator::GroupManager::Options options;
+  coordinator::GroupManager::Options options = manager_options(model_, setting.tp);
   if (!address_.empty()) options.cluster_listen = address_;
-  options.model_folder = model_;
-  options.checkpoint_digest = checkpoint->digest();
-  options.shard = parallel::plan_shards(checkpoint->config(), {.tp = setting.tp}).value();
   options.heartbeat_interval_s = setting.heartbeat_interval_s;
   options.heartbeat_timeout_s = setting.heartbeat_timeout_s;
-  v1::AssignRank& engine = options.engine;
-  engine.set_page_tokens(64);
-  engine.set_full_pages(128);
-  engine.set_window_pages(64);
-  engine.set_sequences_max(8);
-  engine.set_waiting_max(64);
-  engine.set_batch_tokens_max(256);
-  engine.set_prefill_chunk_max(64);
-  engine.set_positions_max(1024);
-  engine.set_mode("f32");
-  engine.set_step_timeout_s(5);
   auto manager = coordinator::GroupManager::create(options, log_.sink());
   ASSERT_TRUE(manager.ok()) << manager.error().to_string();
   manager_ = std::move(manager).value();

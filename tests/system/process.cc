@@ -22,6 +22,8 @@ Process::Process(const std::vector<std::string>& arguments, std::string output_p
   argv.push_back(nullptr);
   const int out = open(output_path_.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
   CHECK_GE(out, 0);
+  int in[2];
+  CHECK_EQ(pipe2(in, O_CLOEXEC), 0);
   const pid_t parent = getpid();
   pid_ = fork();
   CHECK_GE(pid_, 0);
@@ -29,12 +31,15 @@ Process::Process(const std::vector<std::string>& arguments, std::string output_p
     // Only what may be called between fork and exec in a process with threads.
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(126);
+    dup2(in[0], STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     dup2(out, STDERR_FILENO);
     execv(argv[0], argv.data());
     _exit(127);
   }
   close(out);
+  close(in[0]);
+  stdin_fd_ = in[1];
   pid_fd_ = static_cast<int>(syscall(SYS_pidfd_open, pid_, 0));
   CHECK_GE(pid_fd_, 0);
 }
@@ -45,6 +50,7 @@ Process::~Process() {
     wait(10'000);
   }
   close(pid_fd_);
+  close(stdin_fd_);
 }
 
 void Process::signal(int number) const {

@@ -29,6 +29,7 @@ class Process {
   const std::string output_path_;
   pid_t pid_ = -1;
   int pid_fd_ = -1;
+  int stdin_fd_ = -1;  // open as long as this lives
   int status_ = -1;
 };
 
