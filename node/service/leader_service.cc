@@ -10,10 +10,6 @@
 namespace mimo::node {
 namespace {
 
-// What may wait for a coordinator that reads too slowly: the events of many steps, and never more
-// memory than this.
-constexpr int64_t kWaitingBytesMax = 256ll << 20;
-
 // One Serve stream.
 //
 // Thread:    any; gRPC calls the On... functions, and runs none of them inside a Start... call.
@@ -23,7 +19,8 @@ class Stream final : public grpc::ServerBidiReactor<v1::LeaderRequest, v1::Leade
                      public LeaderStreamEnd,
                      public std::enable_shared_from_this<Stream> {
  public:
-  Stream(LeaderDesk& desk, grpc::CallbackServerContext* context) : desk_(desk), context_(context) {}
+  Stream(LeaderDesk& desk, int64_t waiting_bytes_max)
+      : desk_(desk), waiting_bytes_max_(waiting_bytes_max) {}
 
   void start() {
     std::lock_guard lock(mutex_);
@@ -127,15 +124,13 @@ class Stream final : public grpc::ServerBidiReactor<v1::LeaderRequest, v1::Leade
   bool push_locked(v1::LeaderEvents message) {
     if (ending_.code != Code::kOk) return false;
     const auto bytes = static_cast<int64_t>(message.ByteSizeLong());
-    if (waiting_bytes_ + bytes > kWaitingBytesMax && waiting_bytes_ > 0) {
+    if (waiting_bytes_ + bytes > waiting_bytes_max_ && waiting_bytes_ > 0) {
       const Error slow{Code::kResourceExhausted,
                        "the coordinator reads too slowly: " + std::to_string(waiting_bytes_) +
                            " bytes of events wait"};
       log_warning("leader_stream_ended", {{"reason", slow.message}});
       clear_locked();
       end_locked(slow);
-      // The write that is stuck would hold up the end for as long.
-      if (writing_) context_->TryCancel();
       return false;
     }
     waiting_bytes_ += bytes;
@@ -164,7 +159,7 @@ class Stream final : public grpc::ServerBidiReactor<v1::LeaderRequest, v1::Leade
   }
 
   LeaderDesk& desk_;
-  grpc::CallbackServerContext* const context_;
+  const int64_t waiting_bytes_max_;
   bool open_ = false;  // only reads touch it, and they come one after another
   v1::LeaderRequest incoming_;
   // The engine's events, gRPC's reads and its writes are on different threads; a queue is what
@@ -182,8 +177,8 @@ class Stream final : public grpc::ServerBidiReactor<v1::LeaderRequest, v1::Leade
 }  // namespace
 
 grpc::ServerBidiReactor<v1::LeaderRequest, v1::LeaderEvents>* LeaderService::Serve(
-    grpc::CallbackServerContext* context) {
-  auto stream = std::make_shared<Stream>(desk_, context);
+    grpc::CallbackServerContext* /*context*/) {
+  auto stream = std::make_shared<Stream>(desk_, waiting_bytes_max_);
   stream->start();
   return stream.get();
 }
