@@ -19,6 +19,19 @@ void set_deadline(grpc::ClientContext& context, double timeout_s) {
                            std::chrono::duration<double>(timeout_s)));
 }
 
+template <typename Response, typename Request>
+Result<Response> call(v1::Inference::Stub& stub,
+                      grpc::Status (v1::Inference::Stub::*method)(grpc::ClientContext*,
+                                                                  const Request&, Response*),
+                      const Request& request, double timeout_s) {
+  grpc::ClientContext context;
+  set_deadline(context, timeout_s);
+  Response response;
+  const grpc::Status status = (stub.*method)(&context, request, &response);
+  if (!status.ok()) return to_error(status);
+  return response;
+}
+
 }  // namespace
 
 Client::Client(const std::string& server) {
@@ -48,21 +61,17 @@ Result<void> Client::generate(const v1::GenerateRequest& request, double timeout
 }
 
 Result<v1::ModelInfo> Client::model_info(double timeout_s) {
-  grpc::ClientContext context;
-  set_deadline(context, timeout_s);
-  v1::ModelInfo info;
-  const grpc::Status status = stub_->GetModelInfo(&context, {}, &info);
-  if (!status.ok()) return to_error(status);
-  return info;
+  return call<v1::ModelInfo>(*stub_, &v1::Inference::Stub::GetModelInfo, v1::GetModelInfoRequest(),
+                             timeout_s);
 }
 
 Result<v1::ServerInfo> Client::server_info(double timeout_s) {
-  grpc::ClientContext context;
-  set_deadline(context, timeout_s);
-  v1::ServerInfo info;
-  const grpc::Status status = stub_->GetServerInfo(&context, {}, &info);
-  if (!status.ok()) return to_error(status);
-  return info;
+  return call<v1::ServerInfo>(*stub_, &v1::Inference::Stub::GetServerInfo,
+                              v1::GetServerInfoRequest(), timeout_s);
+}
+
+Result<v1::LoadInfo> Client::load(double timeout_s) {
+  return call<v1::LoadInfo>(*stub_, &v1::Inference::Stub::GetLoad, v1::GetLoadRequest(), timeout_s);
 }
 
 v1::GenerateRequest make_request(const SamplingOptions& o) {

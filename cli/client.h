@@ -24,6 +24,7 @@ class Client {
                         const std::function<bool(const v1::GenerateResponse&)>& on_response);
   Result<v1::ModelInfo> model_info(double timeout_s);
   Result<v1::ServerInfo> server_info(double timeout_s);
+  Result<v1::LoadInfo> load(double timeout_s);
 
  private:
   std::unique_ptr<v1::Inference::Stub> stub_;

@@ -32,6 +32,7 @@ class Supervisor {
   static Result<std::unique_ptr<Supervisor>> start(const ClusterOptions& options);
 
   const ClusterAddresses& addresses() const { return addresses_; }
+  pid_t coordinator_pid() const { return children_.front().process->pid(); }
 
   // Restarts what has died since the last call, at most once a second each. An error: a child dies
   // as soon as it is started, again and again.
