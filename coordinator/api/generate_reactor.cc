@@ -1,7 +1,5 @@
 #include "coordinator/api/generate_reactor.h"
 
-#include <mutex>
-
 #include "coordinator/api/wire_status.h"
 
 namespace mimo::coordinator {
@@ -9,37 +7,42 @@ namespace mimo::coordinator {
 GenerateReactor::GenerateReactor(grpc::CallbackServerContext* context, Sessions& sessions)
     : context_(context), sessions_(sessions), live_(std::make_shared<LiveSession>(*this)) {}
 
-void GenerateReactor::wake() {
-  if (writing_ || finishing_) return;
+bool GenerateReactor::prepare() {
+  if (doing_ != Doing::kNothing) return false;
   const bool closed = live_->state == LiveSession::State::kClosed;
   Outbox& outbox = live_->outbox;
-  if (broken_ || !outbox.ready()) {
-    if (closed) finish(/*with_message=*/false);
-    return;
+  const bool has_message = !broken_ && outbox.ready();
+  if (!has_message && !closed) return false;
+  if (has_message) message_ = outbox.take();
+  const bool more = has_message && outbox.ready();
+  if (closed && !more) {
+    doing_ = has_message ? Doing::kWritingLast : Doing::kFinishing;
+    if (live_->error) {
+      status_ = wire_status(*live_->error);
+      add_pushback(*live_->error, context_);
+    }
+    return true;
   }
-  message_ = outbox.take();
-  const bool more = outbox.ready();
-  if (closed && !more) return finish(/*with_message=*/true);
-  writing_ = true;
-  grpc::WriteOptions options;
+  doing_ = Doing::kWriting;
   // What follows at once goes out with it. Not the first: held back, the headers that it carries
   // would never count as written, and the write would not end.
-  if (more && wrote_) options.set_buffer_hint();
+  hold_back_ = more && wrote_;
   wrote_ = true;
-  StartWrite(&message_, options);
+  return true;
 }
 
-void GenerateReactor::finish(bool with_message) {
-  finishing_ = true;
-  grpc::Status status;
-  if (live_->error) {
-    status = wire_status(*live_->error);
-    add_pushback(*live_->error, context_);
-  }
-  if (with_message) {
-    StartWriteAndFinish(&message_, grpc::WriteOptions(), status);
-  } else {
-    Finish(status);
+void GenerateReactor::write() {
+  grpc::WriteOptions options;
+  switch (doing_) {
+    case Doing::kNothing:
+      return;
+    case Doing::kWriting:
+      if (hold_back_) options.set_buffer_hint();
+      return StartWrite(&message_, options);
+    case Doing::kWritingLast:
+      return StartWriteAndFinish(&message_, options, status_);
+    case Doing::kFinishing:
+      return Finish(status_);
   }
 }
 
@@ -48,14 +51,14 @@ void GenerateReactor::cut() { context_->TryCancel(); }
 void GenerateReactor::OnWriteDone(bool ok) {
   if (!ok) {
     {
-      std::lock_guard lock(live_->mutex);
+      LockedSession locked(*live_);
       broken_ = true;
     }
     sessions_.gone(*live_);
   }
-  std::lock_guard lock(live_->mutex);
-  writing_ = false;
-  wake();
+  LockedSession locked(*live_);
+  doing_ = Doing::kNothing;
+  locked.wake();
 }
 
 void GenerateReactor::OnCancel() { sessions_.gone(*live_); }

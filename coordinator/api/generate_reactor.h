@@ -13,7 +13,7 @@ namespace mimo::coordinator {
 // One Generate stream: writes what its session's outbox has, one message at a time, and ends with
 // the session's status.
 //
-// Thread:    gRPC's and the events thread; the session's mutex guards all members.
+// Thread:    gRPC's and the events thread; the session's mutex guards the members.
 // Lifetime:  deletes itself when gRPC is done with the call; `sessions` outlives every call.
 class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse>,
                               public StreamWriter {
@@ -22,7 +22,8 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
 
   void open(const v1::GenerateRequest& request) { sessions_.open(request, live_); }
 
-  void wake() override;
+  bool prepare() override;
+  void write() override;
   void cut() override;
 
   void OnWriteDone(bool ok) override;
@@ -30,17 +31,19 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
   void OnDone() override;
 
  private:
-  void finish(bool with_message);
-
   grpc::CallbackServerContext* context_;
   Sessions& sessions_;
   // Shared with the table and the events thread, which may hold it when the call is over.
   std::shared_ptr<LiveSession> live_;
-  v1::GenerateResponse message_;  // being written
-  bool writing_ = false;
-  bool wrote_ = false;  // a first message, and the headers before it
-  bool finishing_ = false;
-  bool broken_ = false;  // a write has failed: nothing more arrives
+  // What write() does, and then what gRPC does until OnWriteDone() or OnDone(): nobody else touches
+  // the reactor meanwhile, so write() needs no mutex.
+  enum class Doing : uint8_t { kNothing, kWriting, kWritingLast, kFinishing };
+  Doing doing_ = Doing::kNothing;
+  v1::GenerateResponse message_;
+  grpc::Status status_;
+  bool hold_back_ = false;  // the write may wait for the next
+  bool wrote_ = false;      // a first message, and the headers before it
+  bool broken_ = false;     // a write has failed: nothing more arrives
 };
 
 }  // namespace mimo::coordinator

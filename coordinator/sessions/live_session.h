@@ -15,14 +15,17 @@ namespace mimo::coordinator {
 
 // Carries one session's messages to its client: a gRPC stream, or a test.
 //
-// Thread: any; always with the session's mutex held, which the writer takes itself on its own
-// paths.
+// Thread:   any.
+// Lifetime: between a prepare() that was true and its write() the writer lives.
 class StreamWriter {
  public:
   virtual ~StreamWriter() = default;
-  // The outbox is ready, or the session has closed. Must not block.
-  virtual void wake() = 0;
-  // The client has not read for too long: the stream is given up.
+  // With the session's mutex held: takes what is to be written next, if nothing is being written.
+  // True: the same thread calls write() when it has let the mutex go.
+  virtual bool prepare() = 0;
+  // Without the mutex, which the write's end takes on another thread at once. Must not block.
+  virtual void write() = 0;
+  // With the mutex: the client has not read for too long, the stream is given up.
   virtual void cut() = 0;
 };
 
@@ -58,6 +61,31 @@ struct LiveSession {
   int64_t first_token_ns = 0;
   std::vector<int64_t> last_token_ns;  // an output; 0 = none yet
   bool touched = false;                // by the events thread, in this batch of events
+};
+
+// A session's mutex, and the write that follows when it is let go.
+class LockedSession final {
+ public:
+  explicit LockedSession(LiveSession& live) : live_(live), lock_(live.mutex) {}
+  ~LockedSession() {
+    if (writer_ == nullptr) return;
+    lock_.unlock();
+    writer_->write();
+  }
+  LockedSession(const LockedSession&) = delete;
+  LockedSession& operator=(const LockedSession&) = delete;
+
+  // The outbox is ready, or the session has closed.
+  void wake() {
+    if (live_.writer != nullptr && live_.writer->prepare()) writer_ = live_.writer;
+  }
+  LiveSession* operator->() const { return &live_; }
+  LiveSession& operator*() const { return live_; }
+
+ private:
+  LiveSession& live_;
+  std::unique_lock<std::mutex> lock_;
+  StreamWriter* writer_ = nullptr;
 };
 
 }  // namespace mimo::coordinator

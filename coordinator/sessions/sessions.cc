@@ -142,11 +142,10 @@ void Sessions::launch(const std::shared_ptr<LiveSession>& live) {
     return refuse(*live, group_error(submitted.error()));
 
   {
-    std::lock_guard lock(live->mutex);
-    if (live->state == LiveSession::State::kOpening) {
-      live->state = LiveSession::State::kRunning;
-      if (live->writer != nullptr) live->writer->wake();
-      return;
+    LockedSession locked(*live);
+    if (locked->state == LiveSession::State::kOpening) {
+      locked->state = LiveSession::State::kRunning;
+      return locked.wake();
     }
   }
   cancel(sequences);  // closed meanwhile, when the leader did not know them all
@@ -161,33 +160,33 @@ RequestError Sessions::group_error(Error error) const {
 }
 
 void Sessions::refuse(LiveSession& live, RequestError error) {
-  std::lock_guard lock(live.mutex);
+  LockedSession locked(live);
   if (live.state == LiveSession::State::kClosed) return;
   probe_.refused(error.code);
   live.session.reset();
   live.outbox = Outbox(live.request_id);
   live.bare_error = error.retryable;
-  close_locked(live, std::move(error), nullptr);
+  close(locked, std::move(error), nullptr);
 }
 
 // --- Ending ------------------------------------------------------------------------------------
 
-void Sessions::close_locked(LiveSession& live, std::optional<RequestError> error,
-                            std::vector<int64_t>* cancels) {
-  CHECK(live.state != LiveSession::State::kClosed);
-  live.state = LiveSession::State::kClosed;
-  live.closed_ns = clock_.now_ns();
+void Sessions::close(LockedSession& live, std::optional<RequestError> error,
+                     std::vector<int64_t>* cancels) {
+  CHECK(live->state != LiveSession::State::kClosed);
+  live->state = LiveSession::State::kClosed;
+  live->closed_ns = clock_.now_ns();
   v1::Usage usage;
-  if (live.session) {
+  if (live->session) {
     if (cancels != nullptr)
-      for (const int64_t sequence : live.session->live_sequences()) cancels->push_back(sequence);
-    usage = live.session->usage();
+      for (const int64_t sequence : live->session->live_sequences()) cancels->push_back(sequence);
+    usage = live->session->usage();
   }
-  if (error && !live.bare_error) live.outbox.put_error(error->event(), usage);
-  live.error = std::move(error);
-  if (live.session) count_closed(live);
-  table_.free_id(live);
-  if (live.writer != nullptr) live.writer->wake();
+  if (error && !live->bare_error) live->outbox.put_error(error->event(), usage);
+  live->error = std::move(error);
+  if (live->session) count_closed(*live);
+  table_.free_id(*live);
+  live.wake();
 }
 
 void Sessions::count_closed(const LiveSession& live) const {
@@ -212,9 +211,9 @@ void Sessions::cancel(const std::vector<int64_t>& sequences) {
 void Sessions::gone(LiveSession& live) {
   std::vector<int64_t> cancels;
   {
-    std::lock_guard lock(live.mutex);
+    LockedSession locked(live);
     if (live.state == LiveSession::State::kClosed) return;
-    close_locked(live, request_error({Code::kCancelled, "the client has gone"}), &cancels);
+    close(locked, request_error({Code::kCancelled, "the client has gone"}), &cancels);
   }
   cancel(cancels);
 }
@@ -239,7 +238,7 @@ int32_t Sessions::abort(const std::optional<std::string>& request_id) {
   int32_t num_aborted = 0;
   std::vector<int64_t> cancels;
   for (const auto& live : targets) {
-    std::lock_guard lock(live->mutex);
+    LockedSession locked(*live);
     if (live->state == LiveSession::State::kClosed) continue;
     std::vector<int64_t> sequences;
     if (live->session) {
@@ -247,7 +246,7 @@ int32_t Sessions::abort(const std::optional<std::string>& request_id) {
       live->session->cancel_outputs(&live->outbox);
     }
     cancels.insert(cancels.end(), sequences.begin(), sequences.end());
-    close_locked(*live, request_error({Code::kCancelled, "aborted on request"}), nullptr);
+    close(locked, request_error({Code::kCancelled, "aborted on request"}), nullptr);
     ++num_aborted;
   }
   cancel(cancels);
@@ -256,8 +255,8 @@ int32_t Sessions::abort(const std::optional<std::string>& request_id) {
 
 void Sessions::close_all(const RequestError& error, std::vector<int64_t>* cancels) {
   for (const auto& live : table_.all()) {
-    std::lock_guard lock(live->mutex);
-    if (live->state != LiveSession::State::kClosed) close_locked(*live, error, cancels);
+    LockedSession locked(*live);
+    if (live->state != LiveSession::State::kClosed) close(locked, error, cancels);
   }
 }
 
@@ -305,10 +304,9 @@ void Sessions::on_events(const v1::LeaderEvents& events) {
   probe_.tokens_drawn(num_tokens);
   // Written when all of a step is there: one write a stream, however many outputs it has.
   for (const auto& live : touched_) {
-    std::lock_guard lock(live->mutex);
+    LockedSession locked(*live);
     live->touched = false;
-    if (live->state != LiveSession::State::kOpening && live->writer != nullptr)
-      live->writer->wake();
+    if (live->state != LiveSession::State::kOpening) locked.wake();
   }
   touched_.clear();
   cancel(cancels);
@@ -318,7 +316,7 @@ void Sessions::on_event(const v1::LeaderEvent& event, int64_t now_ns,
                         std::vector<int64_t>* cancels) {
   std::shared_ptr<LiveSession> live = table_.find_number(session_number(event.sequence_id()));
   if (live == nullptr) return;
-  std::lock_guard lock(live->mutex);
+  LockedSession locked(*live);
   if (live->state == LiveSession::State::kClosed || !live->session) return;
   const int64_t output_idx = event.sequence_id() - first_sequence_id(live->number);
   if (output_idx >= live->session->num_outputs()) return;
@@ -326,8 +324,8 @@ void Sessions::on_event(const v1::LeaderEvent& event, int64_t now_ns,
   if (event.tokens_size() > 0)
     time_tokens(*live, static_cast<int32_t>(output_idx), event.tokens_size(), now_ns);
   auto result = live->session->on_event(event, &live->outbox, cancels);
-  if (!result.ok()) return close_locked(*live, group_error(result.error()), cancels);
-  if (live->session->ended()) return close_locked(*live, std::nullopt, nullptr);
+  if (!result.ok()) return close(locked, group_error(result.error()), cancels);
+  if (live->session->ended()) return close(locked, std::nullopt, nullptr);
   if (live->outbox.token_bytes() > options_.stream_bytes_max) {
     RequestError slow = request_error(
         {Code::kResourceExhausted,
@@ -335,11 +333,11 @@ void Sessions::on_event(const v1::LeaderEvent& event, int64_t now_ns,
              " bytes wait, the most is " + std::to_string(options_.stream_bytes_max)});
     slow.retryable = false;  // the same reader would end the same way
     log_warning("reader_too_slow", {{"request_id", live->request_id}});
-    return close_locked(*live, std::move(slow), cancels);
+    return close(locked, std::move(slow), cancels);
   }
   if (live->touched) return;
   live->touched = true;
-  touched_.push_back(std::move(live));
+  touched_.push_back(live);
 }
 
 void Sessions::time_tokens(LiveSession& live, int32_t output_idx, int32_t num_tokens,

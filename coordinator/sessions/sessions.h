@@ -74,9 +74,8 @@ class Sessions final {
   Result<void> prepare(LiveSession* live, std::vector<v1::Submit>* submits);
   Result<void> submit_all(std::vector<v1::Submit> submits);
   void refuse(LiveSession& live, RequestError error);
-  // Closes with the session's mutex held; the sequences that must end at the leader are added.
-  void close_locked(LiveSession& live, std::optional<RequestError> error,
-                    std::vector<int64_t>* cancels);
+  // `cancels` gets the sequences that must end at the leader.
+  void close(LockedSession& live, std::optional<RequestError> error, std::vector<int64_t>* cancels);
   void close_all(const RequestError& error, std::vector<int64_t>* cancels);
   void count_closed(const LiveSession& live) const;
   void cancel(const std::vector<int64_t>& sequences);

@@ -10,10 +10,16 @@ Sessions::Options with_tokenizer(Sessions::Options options, bool has_tokenizer) 
   return options;
 }
 
+std::unique_ptr<text::Tokenizer> make_tokenizer(const FrontDoor::Options& wanted) {
+  if (!wanted.with_tokenizer) return nullptr;
+  if (wanted.tokenizer_json.empty()) return byte_tokenizer();
+  return text::Tokenizer::load(wanted.tokenizer_json).value();
+}
+
 }  // namespace
 
 FrontDoor::FrontDoor(const Options& wanted)
-    : tokenizer(wanted.with_tokenizer ? byte_tokenizer() : nullptr),
+    : tokenizer(make_tokenizer(wanted)),
       engine(wanted.engine),
       admission(wanted.admission, clock),
       probe(*registry, wanted.sessions.limits.model, wanted.sessions.limits.positions_max),

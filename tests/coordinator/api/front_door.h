@@ -24,6 +24,7 @@ struct FrontDoor {
     Sessions::Options sessions;
     ApiServer::Options api;
     bool with_tokenizer = true;
+    std::string tokenizer_json;  // a file; empty: the byte tokenizer
     bool connected = true;
   };
 

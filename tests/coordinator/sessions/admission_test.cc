@@ -69,7 +69,8 @@ TEST(Admission, ClosedIsDrainingAndEmptiesItself) {
 
 class NoWriter : public StreamWriter {
  public:
-  void wake() override {}
+  bool prepare() override { return false; }
+  void write() override {}
   void cut() override {}
 };
 
