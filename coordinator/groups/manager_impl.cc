@@ -15,6 +15,7 @@ constexpr int32_t kStreamsMax = 1024;
 constexpr int64_t kInboxMax = 3 * kStreamsMax + 64;
 constexpr auto kTick = std::chrono::milliseconds(50);
 constexpr int64_t kCloseTimeoutMs = 2000;
+constexpr int kKeepAliveMs = 20'000;
 
 int64_t ns(double seconds) { return static_cast<int64_t>(seconds * 1e9); }
 
@@ -86,6 +87,9 @@ Result<void> ManagerImpl::start() {
   grpc::ServerBuilder builder;
   // Two coordinators on one port would share the workers between them.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // The streams of a machine that is gone end too.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepAliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepAliveMs);
   builder.AddListeningPort(options_.cluster_listen, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&service_);
   server_ = builder.BuildAndStart();

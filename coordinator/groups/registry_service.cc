@@ -56,12 +56,8 @@ class JoinStream final : public JoinReactor {
     if (finished_) return;
     outgoing_.clear();
     ending_ = reason;
-    // A write that the worker does not take would hold up the end for as long.
-    if (writing_) {
-      context_->TryCancel();
-    } else {
-      finish_locked();
-    }
+    // After the write that is under way, so that the worker hears the reason.
+    if (!writing_) finish_locked();
   }
 
   void OnReadDone(bool ok) override {
