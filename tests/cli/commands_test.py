@@ -5,11 +5,13 @@ bad input, and a stop that ends everything. argv: folder of the programs, the so
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import unittest
 import urllib.request
 
@@ -98,7 +100,8 @@ class WithServer(unittest.TestCase):
         cls.folder = tempfile.TemporaryDirectory()
         ready = pathlib.Path(cls.folder.name) / "ready.json"
         cls.server = subprocess.Popen(
-            [MIMO, "serve", "--model", str(TINY), "--tp", "2", "--listen", "127.0.0.1:0",
+            [MIMO, "serve", "--config", str(SOURCE / "deploy/mimo.toml"), "--model", str(TINY),
+             "--tp", "2", "--listen", "127.0.0.1:0",
              "--metrics-listen", "127.0.0.1:0", "--log-folder", cls.folder.name,
              "--ready-file", str(ready)], stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 60
@@ -173,6 +176,20 @@ class WithServer(unittest.TestCase):
         done = mimo("bench", "--server", self.address, "-n", 8, "--rate", 40, "--input-tokens", 8,
                     "--output-tokens", 4, "--json", timeout=120)
         self.assertEqual(json.loads(done.stdout)["requests_ok"], 8, done.stderr)
+
+    def test_the_shipped_configuration_has_every_key(self):
+        log = (pathlib.Path(self.folder.name) / "coordinator.log").read_text()
+        known = set(re.findall(r"event=config ([a-z_.]+)=", log))
+        shipped = tomllib.loads((SOURCE / "deploy/mimo.toml").read_text())
+        keys = {key for key, value in shipped.items() if not isinstance(value, dict)}
+        keys |= {f"{table}.{key}" for table, value in shipped.items() if isinstance(value, dict)
+                 for key in value}
+        self.assertEqual(keys, known)
+
+    def test_the_shipped_scrape_configuration_is_valid(self):
+        done = subprocess.run(["promtool", "check", "config", str(SOURCE / "deploy/prometheus.yml")],
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def test_metrics_pass_promtool(self):
         places = [self.ready["metrics_listen"]] + [w["metrics"] for w in self.ready["workers"]]
