@@ -45,7 +45,8 @@ int main(int argc, char** argv) {
   mimo::log_info("config", {{"effective", config.to_string()}});
 
   const sigset_t signals = block_signals();
-  auto worker = mimo::node::Worker::create(config, [] { kill(getpid(), SIGTERM); });
+  auto worker = mimo::node::Worker::create(
+      config, [] { kill(getpid(), SIGTERM); }, [] { std::_Exit(1); });
   if (!worker.ok()) {
     mimo::log_error("not_started", {{"reason", worker.error().to_string()}});
     return 1;

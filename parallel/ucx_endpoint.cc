@@ -8,6 +8,10 @@ UcxEndpoint::UcxEndpoint(std::unique_ptr<UcxWorker> worker, std::string address)
     : worker_(std::move(worker)), address_(std::move(address)) {}
 UcxEndpoint::~UcxEndpoint() = default;
 
+std::function<void()> UcxEndpoint::aborter() const {
+  return [aborted = worker_->share_aborted()] { aborted->set(); };
+}
+
 Result<std::unique_ptr<UcxEndpoint>> UcxEndpoint::open(const Options& options) {
   TRY_ASSIGN(auto worker, UcxWorker::create(options));
   TRY_ASSIGN(auto address, worker->address());

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -34,6 +35,10 @@ class UcxEndpoint final {
 
   // Printable ASCII, a few hundred characters. The same for every peer.
   const std::string& address() const { return address_; }
+
+  // Call it from any thread, now or later: UcxGroup::form() with this endpoint, and every operation
+  // of the group, answers kUnavailable as after TpGroup::abort().
+  std::function<void()> aborter() const;
 
  private:
   friend class UcxGroup;

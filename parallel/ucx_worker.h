@@ -29,6 +29,7 @@ class UcxWorker final {
 
   ucp_worker_h get() const { return worker_; }
   AbortEvent& aborted() { return *aborted_; }
+  std::shared_ptr<AbortEvent> share_aborted() const { return aborted_; }
 
   // "ucx1:", then in hexadecimal a checksum and the packed worker address; and back.
   Result<std::string> address() const;
@@ -67,7 +68,7 @@ class UcxWorker final {
   // Until something happened or the deadline has passed.
   Result<void> sleep(const Deadline& deadline, int num_idle_wakes);
 
-  std::unique_ptr<AbortEvent> aborted_;
+  std::shared_ptr<AbortEvent> aborted_;  // with whoever may abort while a group forms
   ucp_context_h context_ = nullptr;
   ucp_worker_h worker_ = nullptr;
   int event_fd_ = -1;  // the worker's

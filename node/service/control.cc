@@ -17,6 +17,8 @@ constexpr double kBackoffMaxS = 2;
 // For the good-bye to be heard.
 constexpr int64_t kLeaveNs = 1'000'000'000;
 constexpr int64_t kNsPerS = 1'000'000'000;
+// From an epoch's abort to the end of its last step.
+constexpr int64_t kUnwindNs = 60 * kNsPerS;
 
 }  // namespace
 
@@ -46,7 +48,8 @@ void Control::run() {
     if (said_good_bye_ && (link_ == nullptr || now_ns >= leave_by_ns_ + kLeaveNs)) break;
     // A stream that is cut ends at once.
     if (said_good_bye_ && now_ns >= leave_by_ns_) link_->cut();
-    if (link_ == nullptr && !leaving_ && now_ns >= dial_at_ns_) dial();
+    if (may_dial() && now_ns >= dial_at_ns_) dial();
+    check_unwinding();
     std::optional<Input> input = inbox_->pop_for(std::chrono::nanoseconds(wait_ns()));
     if (input.has_value()) std::visit([this](auto& i) { on(i); }, *input);
   }
@@ -63,8 +66,17 @@ int64_t Control::wait_ns() const {
   if (said_good_bye_) {
     until_ns = std::min(until_ns, now_ns < leave_by_ns_ ? leave_by_ns_ : leave_by_ns_ + kLeaveNs);
   }
-  if (link_ == nullptr && !leaving_) until_ns = std::min(until_ns, dial_at_ns_);
+  if (may_dial()) until_ns = std::min(until_ns, dial_at_ns_);
   return std::max<int64_t>(until_ns - now_ns, 0);
+}
+
+// A rank that does not come back from a step though its group is gone would hold its place in
+// every later group. Loading is given all the time that it takes.
+void Control::check_unwinding() {
+  if (epoch_ == nullptr || !epoch_is_ready_ || unwinding_since_ns_ == 0) return;
+  if (clock_.now_ns() - unwinding_since_ns_ < kUnwindNs) return;
+  log_error("epoch_stuck", {{"epoch", epoch_->epoch()}, {"seconds", kUnwindNs / kNsPerS}});
+  options_.on_stuck();
 }
 
 void Control::dial() {
@@ -143,9 +155,13 @@ void Control::on_assign(v1::AssignRank assign) {
     begin(std::move(assign));
     return;
   }
-  // A new coordinator's; the old one's epoch is still on its way out.
-  epoch_->abort(unavailable("the worker is assigned anew"));
-  next_assign_ = std::move(assign);
+  // The old epoch is still on its way out.
+  end_epoch(unavailable("the worker is assigned anew"));
+  if (epoch_ == nullptr) {
+    begin(std::move(assign));
+  } else {
+    next_assign_ = std::move(assign);
+  }
 }
 
 void Control::begin(v1::AssignRank assign) {
@@ -166,6 +182,8 @@ void Control::begin(v1::AssignRank assign) {
     return;
   }
   epoch_ = std::move(prepared).value();
+  epoch_is_ready_ = false;
+  unwinding_since_ns_ = 0;
   epoch_link_ = link_id_;
   v1::WorkerMessage message;
   *message.mutable_prepared() = epoch_->prepared();
@@ -192,6 +210,7 @@ void Control::end_epoch(const Error& why) {
   if (epoch_ == nullptr) return;
   if (epoch_->formed()) {
     epoch_->abort(why);
+    if (unwinding_since_ns_ == 0) unwinding_since_ns_ = clock_.now_ns();
     return;
   }
   const int64_t epoch = epoch_->epoch();
@@ -201,6 +220,7 @@ void Control::end_epoch(const Error& why) {
 }
 
 void Control::on(Ready& input) {
+  epoch_is_ready_ = true;
   log_info("rank_ready", {{"epoch", input.message.epoch()},
                           {"kept_weights", input.message.kept_weights()},
                           {"load_seconds", input.message.load_seconds()}});

@@ -30,6 +30,7 @@ class Control {
     RankEpoch::Context context;
     v1::WorkerHello hello;  // without epoch and shard
     std::function<void()> on_shutdown;
+    std::function<void()> on_stuck;  // an epoch does not end: only the process's end helps
   };
 
   explicit Control(Options options);
@@ -73,6 +74,8 @@ class Control {
   void say_good_bye();
   v1::HeldShard held_shard() const;
   int64_t wait_ns() const;
+  bool may_dial() const { return link_ == nullptr && !leaving_ && epoch_ == nullptr; }
+  void check_unwinding();
 
   const Options options_;
   const Clock& clock_;
@@ -92,6 +95,8 @@ class Control {
   std::unique_ptr<HeldModel> held_;            // while no epoch has it
   std::optional<v1::AssignRank> next_assign_;  // waits for the end of epoch_
   int64_t last_epoch_ = 0;
+  bool epoch_is_ready_ = false;
+  int64_t unwinding_since_ns_ = 0;  // epoch_ was aborted; 0: it was not
   bool leaving_ = false;
   bool said_good_bye_ = false;
   int64_t leave_by_ns_ = 0;

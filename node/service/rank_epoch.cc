@@ -39,6 +39,7 @@ Result<std::unique_ptr<RankEpoch>> RankEpoch::prepare(v1::AssignRank assign, con
   parallel::UcxEndpoint::Options options;
   options.bind_host = context.bind_host;
   TRY_ASSIGN(epoch->endpoint_, parallel::UcxEndpoint::open(options));
+  epoch->abort_forming_ = epoch->endpoint_->aborter();
   if (epoch->leads()) {
     TRY_ASSIGN(epoch->listener_, parallel::TcpPlanListener::open(context.bind_host, 0));
   }
@@ -76,6 +77,7 @@ void RankEpoch::abort(const Error& why) {
     if (plan_leader_ != nullptr) plan_leader_->abort();
     if (plan_follower_ != nullptr) plan_follower_->abort();
   }
+  if (abort_forming_) abort_forming_();
   if (listener_ != nullptr) listener_->abort();
   ended_.notify_all();
 }

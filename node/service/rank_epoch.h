@@ -83,6 +83,7 @@ class RankEpoch {
   const Handlers handlers_;
   std::unique_ptr<checkpoint::Checkpoint> checkpoint_;
   std::unique_ptr<parallel::UcxEndpoint> endpoint_;      // until the group is formed
+  std::function<void()> abort_forming_;                  // set with the endpoint
   std::unique_ptr<parallel::TcpPlanListener> listener_;  // rank 0
   double load_seconds_ = 0;
   bool kept_weights_ = false;

@@ -30,7 +30,7 @@ class Process final : public Worker {
     server_->Wait();
   }
 
-  Result<void> start(std::function<void()> on_shutdown) {
+  Result<void> start(std::function<void()> on_shutdown, std::function<void()> on_stuck) {
     int port = 0;
     grpc::ServerBuilder builder;
     // A port that another process has is an error, not a share of its calls.
@@ -62,7 +62,8 @@ class Process final : public Worker {
                                                                       .figures = figures_,
                                                                       .clock = clock_},
                                                           .hello = std::move(hello),
-                                                          .on_shutdown = std::move(on_shutdown)});
+                                                          .on_shutdown = std::move(on_shutdown),
+                                                          .on_stuck = std::move(on_stuck)});
     return {};
   }
 
@@ -85,11 +86,12 @@ class Process final : public Worker {
 }  // namespace
 
 Result<std::unique_ptr<Worker>> Worker::create(WorkerConfig config,
-                                               std::function<void()> on_shutdown) {
+                                               std::function<void()> on_shutdown,
+                                               std::function<void()> on_stuck) {
   TRY(config.validate());
   TRY_ASSIGN(auto probe, WorkerProbe::create(config.metrics));
   auto worker = std::make_unique<Process>(std::move(config), std::move(probe));
-  TRY(worker->start(std::move(on_shutdown)));
+  TRY(worker->start(std::move(on_shutdown), std::move(on_stuck)));
   return std::unique_ptr<Worker>(std::move(worker));
 }
 

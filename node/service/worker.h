@@ -17,9 +17,11 @@ namespace mimo::node {
 // Lifetime:  the destructor stops.
 class Worker {
  public:
-  // `on_shutdown`: the coordinator wants this process to end. Called once, from the control thread.
+  // `on_shutdown`: the coordinator wants this process to end. `on_stuck`: a step does not end
+  // though its group is gone, and only the process's end helps. Called from the control thread.
   static Result<std::unique_ptr<Worker>> create(WorkerConfig config,
-                                                std::function<void()> on_shutdown);
+                                                std::function<void()> on_shutdown,
+                                                std::function<void()> on_stuck);
   virtual ~Worker() = default;
 
   virtual std::string address() const = 0;
