@@ -7,7 +7,7 @@
 #include "base/check.h"
 #include "checkpoint/checkpoint.h"
 
-namespace mimo::node {
+namespace mimo::node::model_test {
 
 EditedCheckpoint::EditedCheckpoint(const std::string& folder) {
   std::string pattern = std::filesystem::temp_directory_path() / "mimo_checkpoint_XXXXXX";
@@ -60,4 +60,4 @@ std::string EditedCheckpoint::save() const {
   return folder_;
 }
 
-}  // namespace mimo::node
+}  // namespace mimo::node::model_test

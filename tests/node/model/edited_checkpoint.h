@@ -8,7 +8,7 @@
 
 #include "base/dtype.h"
 
-namespace mimo::node {
+namespace mimo::node::model_test {
 
 // A copy of a checkpoint that a test changes and writes to a folder of its own, which goes with it.
 class EditedCheckpoint {
@@ -35,4 +35,4 @@ class EditedCheckpoint {
   std::map<std::string, Tensor> tensors_;
 };
 
-}  // namespace mimo::node
+}  // namespace mimo::node::model_test

@@ -7,10 +7,10 @@
 #include "harness.h"
 #include "node/engine/engine.h"
 
-namespace mimo::node {
+namespace mimo::node::model_test {
 namespace {
 
-constexpr int32_t kNumSequences = 64;
+constexpr int32_t kNumSequences = kSanitized ? 20 : 64;
 constexpr uint32_t kSeed = 20240607;
 
 class ClusterExecutor final : public StepExecutor {
@@ -162,4 +162,4 @@ TEST(EngineOverRanks, CrowdedSequencesWithCancelsEqualTheirLoneRuns) {
 }
 
 }  // namespace
-}  // namespace mimo::node
+}  // namespace mimo::node::model_test

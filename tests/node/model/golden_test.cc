@@ -6,16 +6,10 @@
 
 #include "harness.h"
 
-namespace mimo::node {
+namespace mimo::node::model_test {
 namespace {
 
 constexpr int32_t kWholePrompt = 400;
-// A sanitizer's build is many times slower and looks for other faults: a few layouts will do.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
 constexpr float kLogitsTolerance = 2e-3f;
 
 struct Layout {
@@ -148,4 +142,4 @@ TEST(DeviceRounding, GreedyTokensOfWideMarginsSurvive) {
 }
 
 }  // namespace
-}  // namespace mimo::node
+}  // namespace mimo::node::model_test

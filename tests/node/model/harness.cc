@@ -11,7 +11,7 @@
 #include "checkpoint/safetensors.h"
 #include "parallel/local_group.h"
 
-namespace mimo::node {
+namespace mimo::node::model_test {
 
 std::string checkpoint_folder(const std::string& name) {
   const std::string root = MIMO_SOURCE_DIR;
@@ -242,4 +242,4 @@ void generate(Cluster& cluster, std::vector<Sequence>& sequences, int32_t chunk)
   planner.run_to_end();
 }
 
-}  // namespace mimo::node
+}  // namespace mimo::node::model_test

@@ -14,7 +14,15 @@
 #include "node/model/rank.h"
 #include "parallel/tp_group.h"
 
-namespace mimo::node {
+// Names of its own: the engine has a Sequence too.
+namespace mimo::node::model_test {
+
+// A sanitizer's build is many times slower and looks for other faults: less will do there.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
 
 // --- Recorded answers ---------------------------------------------------------------------------
 
@@ -140,4 +148,4 @@ class Planner {
 // All sequences from start to end on a fresh epoch.
 void generate(Cluster& cluster, std::vector<Sequence>& sequences, int32_t chunk);
 
-}  // namespace mimo::node
+}  // namespace mimo::node::model_test

@@ -5,7 +5,7 @@
 #include "harness.h"
 #include "parallel/shard_bytes.h"
 
-namespace mimo::node {
+namespace mimo::node::model_test {
 namespace {
 
 using kvcache::KvKind;
@@ -151,4 +151,4 @@ TEST(MemoryPlan, AgreesWithLoadedRanks) {
 }
 
 }  // namespace
-}  // namespace mimo::node
+}  // namespace mimo::node::model_test

@@ -6,7 +6,7 @@
 
 #include "harness.h"
 
-namespace mimo::node {
+namespace mimo::node::model_test {
 namespace {
 
 using kvcache::KvKind;
@@ -244,4 +244,4 @@ INSTANTIATE_TEST_SUITE_P(Pages, PlanRefusal, ::testing::ValuesIn(bad_pages()));
 INSTANTIATE_TEST_SUITE_P(Rows, PlanRefusal, ::testing::ValuesIn(bad_rows()));
 
 }  // namespace
-}  // namespace mimo::node
+}  // namespace mimo::node::model_test

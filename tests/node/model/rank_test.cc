@@ -7,7 +7,7 @@
 #include "edited_checkpoint.h"
 #include "harness.h"
 
-namespace mimo::node {
+namespace mimo::node::model_test {
 namespace {
 
 const std::string kSmall = checkpoint_folder("bf16-small-window");
@@ -246,4 +246,4 @@ TEST(Rank, MemoryReportSaysWhoseEveryPageIs) {
 }
 
 }  // namespace
-}  // namespace mimo::node
+}  // namespace mimo::node::model_test

@@ -2,7 +2,7 @@
 
 #include "harness.h"
 
-namespace mimo::node {
+namespace mimo::node::model_test {
 namespace {
 
 const std::string kSmall = checkpoint_folder("bf16-small-window");
@@ -62,4 +62,4 @@ TEST_P(RankThreads, LostRankBreaksAllUntilTheyAreReset) {
 INSTANTIATE_TEST_SUITE_P(Sizes, RankThreads, ::testing::Values(2, 4));
 
 }  // namespace
-}  // namespace mimo::node
+}  // namespace mimo::node::model_test

@@ -9,7 +9,7 @@
 #include "harness.h"
 #include "node/model/weight_packer.h"
 
-namespace mimo::node {
+namespace mimo::node::model_test {
 namespace {
 
 const std::string kFp8 = checkpoint_folder("fp8-real-heads");
@@ -129,4 +129,4 @@ TEST(LoadWeights, AnyNumberOfThreadsLoadsEveryMatrix) {
 }
 
 }  // namespace
-}  // namespace mimo::node
+}  // namespace mimo::node::model_test
