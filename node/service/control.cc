@@ -17,6 +17,8 @@ constexpr double kBackoffMaxS = 2;
 // For the good-bye to be heard.
 constexpr int64_t kLeaveNs = 1'000'000'000;
 constexpr int64_t kNsPerS = 1'000'000'000;
+// From the dial to the coordinator's first word; after it heartbeats have their own time-out.
+constexpr int64_t kWelcomeNs = 10 * kNsPerS;
 // From an epoch's abort to the end of its last step.
 constexpr int64_t kUnwindNs = 60 * kNsPerS;
 
@@ -49,6 +51,7 @@ void Control::run() {
     // A stream that is cut ends at once.
     if (said_good_bye_ && now_ns >= leave_by_ns_) link_->cut();
     if (may_dial() && now_ns >= dial_at_ns_) dial();
+    if (link_ != nullptr && welcome_by_ns_ != 0 && now_ns >= welcome_by_ns_) link_->cut();
     check_unwinding();
     std::optional<Input> input = inbox_->pop_for(std::chrono::nanoseconds(wait_ns()));
     if (input.has_value()) std::visit([this](auto& i) { on(i); }, *input);
@@ -84,6 +87,7 @@ void Control::dial() {
   hello.set_last_epoch(last_epoch_);
   *hello.mutable_held() = held_shard();
   const int64_t id = ++link_id_;
+  welcome_by_ns_ = clock_.now_ns() + kWelcomeNs;
   const auto post = [inbox = inbox_](Input input) {
     if (!inbox->try_push(std::move(input))) CHECK(inbox->closed());
   };
@@ -105,6 +109,7 @@ void Control::on(Said& input) {
   switch (message.message_case()) {
     case v1::CoordinatorMessage::kWelcome:
       backoff_s_ = kBackoffMinS;
+      welcome_by_ns_ = 0;
       last_link_error_.clear();
       log_info("joined", {{"coordinator", options_.context.config.coordinator}});
       heartbeat_.start(link_, message.welcome().heartbeat_interval_s(),

@@ -85,6 +85,7 @@ class Control {
   std::shared_ptr<JoinLink> link_;  // gRPC has a share too; null between dials
   int64_t link_id_ = 0;
   int64_t dial_at_ns_ = 0;
+  int64_t welcome_by_ns_ = 0;  // 0: link_ has been welcomed
   double backoff_s_;
   std::string last_link_error_;
   std::minstd_rand random_;  // jitter between dials
