@@ -2,6 +2,7 @@
 
 #include <prometheus/registry.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <utility>
@@ -76,6 +77,15 @@ Result<Description> describe(const CoordinatorOptions& options) {
   return description;
 }
 
+Admission::Options admission_options(const CoordinatorOptions& options) {
+  Admission::Options admission;
+  admission.requests_max = options.api.requests_max;
+  admission.sequences_max = options.api.sequences_max > 0
+                                ? options.api.sequences_max
+                                : options.engine.sequences_max + options.engine.waiting_max;
+  return admission;
+}
+
 Result<RequestLimits> request_limits(const CoordinatorOptions& options,
                                      const Description& description) {
   RequestLimits limits;
@@ -83,7 +93,9 @@ Result<RequestLimits> request_limits(const CoordinatorOptions& options,
   limits.vocab_limit = description.vocab_limit;
   limits.positions_max = description.positions_max;
   limits.max_tokens_max = options.api.max_tokens_max;
-  limits.num_sequences_max = options.api.num_sequences_max;
+  // More than are ever let in would be told to come back for ever.
+  limits.num_sequences_max =
+      std::min(options.api.num_sequences_max, admission_options(options).sequences_max);
   limits.candidates_max = options.api.candidates_max;
   limits.prompt_bytes_max = options.api.prompt_bytes_max;
   limits.message_bytes_max = options.api.message_bytes_max;
@@ -158,15 +170,6 @@ ServerFacts server_facts(const CoordinatorOptions& options, const Description& d
   facts.server.set_max_running_requests(options.engine.sequences_max);
   facts.server.set_max_batched_tokens(options.engine.batch_tokens_max);
   return facts;
-}
-
-Admission::Options admission_options(const CoordinatorOptions& options) {
-  Admission::Options admission;
-  admission.requests_max = options.api.requests_max;
-  admission.sequences_max = options.api.sequences_max > 0
-                                ? options.api.sequences_max
-                                : options.engine.sequences_max + options.engine.waiting_max;
-  return admission;
 }
 
 Sessions::Options session_options(const CoordinatorOptions& options, RequestLimits limits) {
