@@ -110,6 +110,7 @@ ManagerImpl::~ManagerImpl() {
     server_->Shutdown(std::chrono::system_clock::now() +
                       std::chrono::milliseconds(kCloseTimeoutMs));
     server_->Wait();
+    service_.close(kCloseTimeoutMs);  // the last stream's last word
   }
   if (!owner_.joinable()) return;
   CHECK(inbox_->try_push(Stop{}));

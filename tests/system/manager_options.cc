@@ -22,7 +22,7 @@ coordinator::GroupManager::Options manager_options(const std::string& model_fold
   engine.set_prefill_chunk_max(64);
   engine.set_positions_max(1024);
   engine.set_mode("f32");
-  engine.set_step_timeout_s(5);
+  engine.set_step_timeout_s(10);
   return options;
 }
 
