@@ -17,6 +17,9 @@
 
 namespace mimo::node {
 
+using model_test::Cluster;
+using model_test::ClusterOptions;
+
 // What a sequence's events added up to.
 struct Stream {
   std::vector<int32_t> ids;
