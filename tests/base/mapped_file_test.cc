@@ -1,6 +1,7 @@
 #include "base/mapped_file.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -48,6 +49,17 @@ TEST_F(MappedFileTest, RefusesWhatIsNotThereOrNotAFile) {
   EXPECT_NE(missing.error().message.find("missing"), std::string::npos);
   ASSERT_FALSE(folder.ok());
   EXPECT_EQ(folder.error().code, Code::kInvalidArgument);
+}
+
+TEST_F(MappedFileTest, APipeThatNobodyWritesIsRefusedAtOnce) {
+  const std::string path = (folder_ / "pipe").string();
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+
+  const auto pipe = MappedFile::open(path);
+
+  ASSERT_FALSE(pipe.ok());
+  EXPECT_EQ(pipe.error().code, Code::kInvalidArgument);
+  EXPECT_NE(pipe.error().message.find("not a regular file"), std::string::npos);
 }
 
 TEST_F(MappedFileTest, ReadFileKeepsItsBound) {
