@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 #include <thread>
+#include <utility>
 
 #include "cli/client.h"
 
@@ -26,6 +27,11 @@ void set_common(const BenchOptions& options, uint64_t seed, v1::GenerateRequest&
   request.mutable_sampling()->set_seed(seed);
 }
 
+bool is_int32(const nlohmann::json& value) {
+  if (value.is_number_unsigned()) return std::in_range<int32_t>(value.get<uint64_t>());
+  return value.is_number_integer() && std::in_range<int32_t>(value.get<int64_t>());
+}
+
 Result<v1::GenerateRequest> parse_prompt(const std::string& line, int64_t number,
                                          const BenchOptions& options) {
   const auto where = options.prompts + ":" + std::to_string(number);
@@ -36,13 +42,15 @@ Result<v1::GenerateRequest> parse_prompt(const std::string& line, int64_t number
     request.set_text(json["text"].get<std::string>());
   } else if (json.contains("ids") && json["ids"].is_array()) {
     for (const auto& id : json["ids"]) {
-      if (!id.is_number_integer()) return invalid_argument(where + ": ids: expected integers");
+      if (!is_int32(id)) return invalid_argument(where + ": ids: expected 32-bit integers");
       request.mutable_token_ids()->add_ids(id.get<int32_t>());
     }
   } else {
     return invalid_argument(where + ": expected \"text\" or \"ids\"");
   }
-  const bool has_max = json.contains("max_tokens") && json["max_tokens"].is_number_integer();
+  const bool has_max = json.contains("max_tokens");
+  if (has_max && !is_int32(json["max_tokens"]))
+    return invalid_argument(where + ": max_tokens: expected a 32-bit integer");
   request.mutable_stopping()->set_max_tokens(has_max ? json["max_tokens"].get<int32_t>()
                                                      : options.output_tokens);
   return request;
@@ -122,7 +130,7 @@ class Load {
     ++num_done_;
     if (result.ok()) {
       ++totals_.requests_ok;
-      totals_.ttft.add(first - begin);
+      if (first > 0) totals_.ttft.add(first - begin);  // an answer of no tokens has no first
       totals_.e2e.add(end - begin);
       totals_.itl.add_all(itl);
       totals_.prompt_tokens += usage.prompt_tokens();

@@ -20,11 +20,13 @@ class Printer {
       : json_(options.json), many_(options.sampling.num_sequences.value_or(1) > 1) {}
 
   bool operator()(const v1::GenerateResponse& response) {
+    finished_ = finished_ || response.has_finished();
     if (json_) return print_json(response);
     if (response.has_token()) add(response.token().output_index(), response.token().text());
     if (response.has_finished()) finish(response.finished());
     return true;
   }
+  bool finished() const { return finished_; }
 
  private:
   static bool print_json(const v1::GenerateResponse& response) {
@@ -54,6 +56,7 @@ class Printer {
 
   const bool json_;
   const bool many_;
+  bool finished_ = false;
   std::map<int32_t, std::string> texts_;
 };
 
@@ -76,7 +79,9 @@ int run_generate(const GenerateOptions& options) {
   Client client(options.server);
   Printer printer(options);
   const auto done = client.generate(request, options.timeout_s, std::ref(printer));
-  return done.ok() ? 0 : fail(Error{done.error().code, done.error().to_string()});
+  if (!done.ok()) return fail(Error{done.error().code, done.error().to_string()});
+  if (printer.finished()) return 0;
+  return fail(internal_error("the stream ended with OK and without a finished event"));
 }
 
 }  // namespace mimo::cli

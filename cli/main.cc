@@ -7,11 +7,6 @@
 
 namespace mimo::cli {
 
-int fail(const Error& error) {
-  std::fprintf(stderr, "mimo: %s\n", error.message.c_str());
-  return 1;
-}
-
 namespace {
 
 struct Run {
@@ -34,7 +29,10 @@ int run(int argc, char** argv) {
                  command.error().message.c_str());
     return 2;
   }
-  return std::visit(Run{}, command.value());
+  const int status = std::visit(Run{}, command.value());
+  // An answer that nobody got, as on a full disk, is no success.
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;
+  return status != 0 ? status : fail(Error{Code::kDataLoss, "standard output: not all written"});
 }
 
 }  // namespace

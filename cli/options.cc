@@ -5,6 +5,9 @@
 namespace mimo::cli {
 namespace {
 
+// Up to three years: clocks count in 64 bits of nanoseconds.
+CLI::Range timeout_range() { return CLI::Range(0.001, 1e8); }
+
 void add_sampling(CLI::App& app, SamplingOptions& o) {
   app.add_option("--temperature", o.temperature, "0 = greedy");
   app.add_option("--top-p", o.top_p, "nucleus, (0, 1]");
@@ -47,7 +50,9 @@ void add_verify(CLI::App& app, VerifyOptions& o) {
   app.add_option("--experts", o.experts, "columns or whole (default: what fits)")
       ->check(CLI::IsMember({"columns", "whole"}));
   app.add_option("--log-folder", o.log_folder, "keep the processes' logs here");
-  app.add_option("--timeout", o.timeout_s, "seconds for the whole run")->capture_default_str();
+  app.add_option("--timeout", o.timeout_s, "seconds for the start, and for each case")
+      ->check(timeout_range())
+      ->capture_default_str();
   app.add_option("--logits-tolerance", o.logits_tolerance, "largest absolute error that passes")
       ->capture_default_str();
 }
@@ -60,7 +65,9 @@ void add_generate(CLI::App& app, GenerateOptions& o) {
   app.add_option("--logprobs", o.logprobs, "also the n best tokens' log-probabilities");
   app.add_flag("--special-tokens", o.special_tokens, "print special tokens too");
   app.add_flag("--json", o.json, "one JSON event a line");
-  app.add_option("--timeout", o.timeout_s, "seconds")->capture_default_str();
+  app.add_option("--timeout", o.timeout_s, "seconds")
+      ->check(timeout_range())
+      ->capture_default_str();
 }
 
 void add_bench(CLI::App& app, BenchOptions& o) {
@@ -77,7 +84,9 @@ void add_bench(CLI::App& app, BenchOptions& o) {
   app.add_option("--temperature", o.temperature, "0 = greedy")->capture_default_str();
   app.add_option("--warmup", o.warmup, "requests before the clock starts")->capture_default_str();
   app.add_flag("--json", o.json, "the report as one JSON line");
-  app.add_option("--timeout", o.timeout_s, "seconds a request")->capture_default_str();
+  app.add_option("--timeout", o.timeout_s, "seconds a request")
+      ->check(timeout_range())
+      ->capture_default_str();
 }
 
 void add_plan(CLI::App& app, PlanOptions& o) {
@@ -85,7 +94,9 @@ void add_plan(CLI::App& app, PlanOptions& o) {
   app.add_option("--tp", o.tp, "ranks")->check(CLI::Range(1, 16))->capture_default_str();
   app.add_option("--experts", o.experts, "columns or whole (default: what fits)")
       ->check(CLI::IsMember({"columns", "whole"}));
-  app.add_option("--device-gb", o.device_gb, "memory of one device, GiB")->capture_default_str();
+  app.add_option("--device-gb", o.device_gb, "memory of one device, GiB")
+      ->check(CLI::Range(0.001, 1e6))
+      ->capture_default_str();
   app.add_option("--memory-fraction", o.memory_fraction, "of it that may be taken")
       ->check(CLI::Range(0.01, 1.0))
       ->capture_default_str();
@@ -96,6 +107,7 @@ void add_plan(CLI::App& app, PlanOptions& o) {
   app.add_option("--batch-tokens", o.batch_tokens_max, "rows of a step")->capture_default_str();
   app.add_option("--chunk", o.prefill_chunk_max, "prompt tokens a step")->capture_default_str();
   app.add_option("--context", o.context, "tokens of the sequences to be counted")
+      ->check(CLI::Range(1, 1 << 28))
       ->capture_default_str();
   app.add_flag("--json", o.json, "as one JSON object");
 }

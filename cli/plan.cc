@@ -71,7 +71,8 @@ ordered_json group_json(const node::MemoryPlan& memory, KvKind kind, const PlanO
   const auto index = static_cast<size_t>(kind);
   const kvcache::KvSpec& spec = memory.specs[index];
   const int32_t context = std::min(options.context, positions_max);
-  // While it decodes; a sequence that reads its prompt holds a chunk's pages more in the window group.
+  // While it decodes; a sequence that reads its prompt holds a chunk's pages more in the window
+  // group.
   const int32_t pages_each = node::pages_per_sequence(spec, /*chunk_tokens=*/1, context);
   ordered_json json;
   json["layers"] = spec.num_layers;

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -14,6 +15,8 @@
 
 namespace mimo::cli {
 namespace {
+
+constexpr std::chrono::milliseconds kLookAgain{10};
 
 // After fork(): only what is safe there.
 [[noreturn]] void become(const std::vector<char*>& argv, int log_fd, pid_t parent) {
@@ -91,12 +94,18 @@ void ChildProcess::signal(int number) {
 
 bool ChildProcess::wait_for(std::chrono::milliseconds timeout) {
   if (ended().has_value()) return true;
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  // Where the system has no such call, or gives none: a look every few milliseconds.
   const int fd = static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0));
-  if (fd >= 0) {
-    pollfd waited{fd, POLLIN, 0};
-    ::poll(&waited, 1, static_cast<int>(timeout.count()));
-    ::close(fd);
+  while (!ended().has_value()) {
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    if (left.count() <= 0) break;
+    pollfd waited{fd, POLLIN, 0};  // one that is negative is only slept for
+    const auto step = fd >= 0 ? left : std::min(left, kLookAgain);
+    ::poll(&waited, 1, static_cast<int>(std::min<int64_t>(step.count(), INT32_MAX)));
   }
+  if (fd >= 0) ::close(fd);
   return ended().has_value();
 }
 

@@ -1,7 +1,5 @@
 #include "cli/supervisor.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
@@ -23,10 +21,9 @@ constexpr auto kQuickDeath = std::chrono::seconds(5);
 constexpr int32_t kQuickDeathsMax = 5;
 constexpr auto kPoll = std::chrono::milliseconds(50);
 
-std::string addresses_path() {
-  return (std::filesystem::temp_directory_path() /
-          ("mimo-addresses-" + std::to_string(::getpid()) + ".json"))
-      .string();
+bool exists(const std::string& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored);
 }
 
 }  // namespace
@@ -34,14 +31,14 @@ std::string addresses_path() {
 Result<std::unique_ptr<Supervisor>> Supervisor::start(const ClusterOptions& options) {
   TRY_ASSIGN(const std::string folder, own_folder());
   std::unique_ptr<Supervisor> supervisor(new Supervisor(options));
+  TRY_ASSIGN(supervisor->scratch_, ScratchFolder::create());
   TRY(supervisor->start_coordinator(folder));
   TRY(supervisor->start_workers(folder));
   return supervisor;
 }
 
 Result<void> Supervisor::start_coordinator(const std::string& folder) {
-  const std::string path = addresses_path();
-  std::filesystem::remove(path);
+  const std::string path = scratch_->path() + "/addresses.json";
   Child child;
   child.name = "coordinator";
   child.spec.log_path = log_path(child.name);
@@ -65,7 +62,7 @@ Result<void> Supervisor::start_coordinator(const std::string& folder) {
   for (const std::string& setting : options_.set) add("--set", setting);
   TRY(spawn(child));
   const auto deadline = SteadyClock::now() + kStartTimeout;
-  while (!std::filesystem::exists(path)) {
+  while (!exists(path)) {
     if (const auto ended = child.process->ended()) {
       return Error{Code::kFailedPrecondition, "the coordinator ended at its start: " + *ended};
     }
@@ -75,7 +72,6 @@ Result<void> Supervisor::start_coordinator(const std::string& folder) {
     child.process->wait_for(kPoll);
   }
   TRY(read_addresses(path));
-  std::filesystem::remove(path);
   // A restart binds the same ports, so that workers and clients find it again.
   for (size_t i = 1; i + 1 < argv.size(); i += 2) {
     if (argv[i] == "--listen") argv[i + 1] = addresses_.listen;

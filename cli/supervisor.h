@@ -9,6 +9,7 @@
 #include "base/result.h"
 #include "cli/options.h"
 #include "cli/process.h"
+#include "cli/scratch_folder.h"
 #include "mimo/v1/inference.pb.h"
 
 namespace mimo::cli {
@@ -64,7 +65,8 @@ class Supervisor {
 
   ClusterOptions options_;
   ClusterAddresses addresses_;
-  std::vector<Child> children_;  // the coordinator first
+  std::unique_ptr<ScratchFolder> scratch_;  // where the coordinator tells its addresses
+  std::vector<Child> children_;             // the coordinator first
 };
 
 }  // namespace mimo::cli

@@ -31,6 +31,7 @@ Result<void> print_lines(const text::Tokenizer& tokenizer, std::istream& in,
     const auto printed = print_line(tokenizer, json["text"].get<std::string>());
     if (!printed.ok()) return printed.error().with_context(name + ":" + std::to_string(number));
   }
+  if (in.bad()) return Error{Code::kDataLoss, name + ": cannot be read to its end"};
   return {};
 }
 

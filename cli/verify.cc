@@ -123,7 +123,12 @@ nlohmann::json finite_or_text(double value) {
 
 Result<bool> verify(const VerifyOptions& options) {
   TRY_ASSIGN(const std::vector<RecordedCase> cases, read_recorded_cases(options.model));
-  if (!options.log_folder.empty()) std::filesystem::create_directories(options.log_folder);
+  if (!options.log_folder.empty()) {
+    std::error_code failed;
+    std::filesystem::create_directories(options.log_folder, failed);
+    if (failed)
+      return invalid_argument("--log-folder " + options.log_folder + ": " + failed.message());
+  }
   TRY_ASSIGN(const auto supervisor, Supervisor::start(cluster_for(options)));
   TRY_ASSIGN(const v1::ServerInfo info,
              supervisor->wait_serving(std::chrono::duration<double>(options.timeout_s),

@@ -88,5 +88,23 @@ TEST(BenchLoad, APromptFileIsUsedInTurnAndBadLinesAreNamed) {
   std::remove(path.c_str());
 }
 
+TEST(BenchLoad, NumbersOfAPromptFileThatDoNotFitAreRefused) {
+  const std::string path = ::testing::TempDir() + "/prompts_numbers.jsonl";
+  BenchOptions options;
+  options.num_requests = 1;
+  options.prompts = path;
+  for (const char* line : {R"({"ids": [4294967297]})", R"({"ids": [-2147483649]})",
+                           R"({"text": "a", "max_tokens": "8"})",
+                           R"({"text": "a", "max_tokens": 18446744073709551615})"}) {
+    std::ofstream(path) << line << "\n";
+
+    const auto bad = make_load(options, 10);
+
+    ASSERT_FALSE(bad.ok()) << line;
+    EXPECT_NE(bad.error().message.find("32-bit"), std::string::npos) << bad.error().message;
+  }
+  std::remove(path.c_str());
+}
+
 }  // namespace
 }  // namespace mimo::cli

@@ -41,6 +41,23 @@ class WithoutServer(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("standard input:2", done.stderr)
 
+    def test_tokenize_fails_on_what_cannot_be_read(self):
+        done = mimo("tokenize", "--tokenizer", TINY / "tokenizer.json", "--jsonl", TINY)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(str(TINY), done.stderr)
+
+    def test_an_answer_that_cannot_be_written_is_no_success(self):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([MIMO, "plan", "--tp", "4"], stdout=full, stderr=subprocess.PIPE,
+                                  text=True, timeout=60)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("standard output", done.stderr)
+
+    def test_plan_refuses_a_context_of_nothing(self):
+        done = mimo("plan", "--context", 0)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--context", done.stderr)
+
     def test_plan_knows_the_released_model(self):
         done = mimo("plan", "--tp", 4, "--json")
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -92,6 +109,11 @@ class WithoutServer(unittest.TestCase):
                     "--metrics-listen", "127.0.0.1:0")
         self.assertEqual(done.returncode, 1)
         self.assertIn("/no/such/folder", done.stderr)
+
+    def test_verify_says_where_its_logs_cannot_be(self):
+        done = mimo("verify", "--model", TINY, "--log-folder", TINY / "config.json" / "logs")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("--log-folder", done.stderr)
 
 
 class WithServer(unittest.TestCase):

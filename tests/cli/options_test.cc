@@ -41,6 +41,9 @@ TEST(CommandLine, UnknownWordsAndFlagsAreRefused) {
                                              {"verify"},
                                              {"plan", "--tp", "17"},
                                              {"plan", "--page-tokens", "48"},
+                                             {"plan", "--context", "0"},
+                                             {"plan", "--device-gb", "-1"},
+                                             {"generate", "-p", "x", "--timeout", "1e30"},
                                              {"verify", "--model", "m", "--experts", "half"},
                                              {"bench", "--requests", "0"},
                                              {"bench", "--concurrency", "0"}}) {

@@ -1,6 +1,7 @@
 #include "cli/process.h"
 
 #include <gtest/gtest.h>
+#include <sys/time.h>
 
 #include <csignal>
 #include <filesystem>
@@ -56,6 +57,22 @@ TEST(ChildProcess, OutputGoesToItsLog) {
 
   std::ifstream file(log);
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}), "out\nerr\n");
+}
+
+TEST(ChildProcess, ASignalDoesNotEndTheWait) {
+  struct sigaction on_alarm {};
+  struct sigaction before {};
+  on_alarm.sa_handler = [](int) {};
+  ASSERT_EQ(::sigaction(SIGALRM, &on_alarm, &before), 0);
+  auto child = ChildProcess::start(shell("exec sleep 100")).value();
+  const itimerval soon{{0, 0}, {0, 10'000}};
+  const auto start = std::chrono::steady_clock::now();
+  ASSERT_EQ(::setitimer(ITIMER_REAL, &soon, nullptr), 0);
+
+  EXPECT_FALSE(child.wait_for(milliseconds(100)));
+
+  EXPECT_GE(std::chrono::steady_clock::now() - start, milliseconds(100));
+  ::sigaction(SIGALRM, &before, nullptr);
 }
 
 TEST(ChildProcess, WaitingForALivingOneTimesOut) {
