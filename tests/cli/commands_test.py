@@ -218,7 +218,10 @@ class WithServer(unittest.TestCase):
         for place in places:
             text = urllib.request.urlopen(f"http://{place}/metrics", timeout=10).read()
             done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True)
-            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            said = (done.stdout + done.stderr).decode().splitlines()
+            # vLLM's names, which promtool does not like, are what routers look for; 3: only a dislike.
+            self.assertEqual([line for line in said if not line.startswith("vllm:")], [])
+            self.assertIn(done.returncode, (0, 3), said)
         self.assertIn(b"mimo_kv_bytes{", text)
         self.assertIn(b"mimo_device_bytes{", text)
 
