@@ -96,7 +96,9 @@ int run_bench(const BenchOptions& options) {
                                 });
   const auto json = report(options, totals);
   if (options.json) {
-    std::printf("%s\n", json.dump().c_str());
+    // A server's words, and paths, need not be UTF-8.
+    std::printf("%s\n",
+                json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
   } else {
     print_table(json);
   }

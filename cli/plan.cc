@@ -202,7 +202,9 @@ int run_plan(const PlanOptions& options) {
   if (!plan.ok()) return fail(plan.error());
   const ordered_json& json = plan.value();
   if (options.json) {
-    std::printf("%s\n", json.dump(1).c_str());
+    // A path need not be UTF-8.
+    const auto replace = ordered_json::error_handler_t::replace;
+    std::printf("%s\n", json.dump(1, ' ', false, replace).c_str());
     return 0;
   }
   std::printf("%s at tp %d: experts %s, dense FFN %s, kv heads held %dx (full) and %dx (window)\n",

@@ -150,7 +150,9 @@ Result<bool> verify(const VerifyOptions& options) {
   line["greedy_tokens"] = tally.greedy_tokens;
   line["greedy_mismatches"] = tally.greedy_mismatches;
   line["ok"] = ok;
-  std::printf("%s\n", line.dump().c_str());
+  // A path need not be UTF-8.
+  const auto replace = nlohmann::json::error_handler_t::replace;
+  std::printf("%s\n", line.dump(-1, ' ', false, replace).c_str());
   std::fflush(stdout);
   TRY(supervisor->stop(kStopTimeout));
   return ok;

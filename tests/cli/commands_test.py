@@ -67,6 +67,15 @@ class WithoutServer(unittest.TestCase):
         self.assertEqual(window["k_bytes_per_token"] + window["v_bytes_per_token"], 49920)
         self.assertEqual(len(plan["ranks"]), 4)
 
+    def test_plan_takes_a_path_that_is_not_utf8(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.fsencode(folder) + b"/m\xff"
+            os.symlink(TINY, path)
+            done = subprocess.run([MIMO, "plan", "--json", "--tp", "1", "--model", path],
+                                  capture_output=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue(json.loads(done.stdout)["model"].endswith("m\ufffd"))
+
     def test_plan_refuses_heads_that_do_not_fit(self):
         done = mimo("plan", "--tp", 3)
         self.assertEqual(done.returncode, 1)
