@@ -101,7 +101,14 @@ Result<RequestLimits> request_limits(const CoordinatorOptions& options,
   limits.message_bytes_max = options.api.message_bytes_max;
   limits.has_tokenizer = description.tokenizer != nullptr;
   limits.allow_logits = options.debug.logits;
-  limits.eos_ids = description.config.eos_ids;
+  for (const int32_t id : description.config.eos_ids) {
+    // Padding past the tokenizer's last id is never drawn, so it ends nothing.
+    if (id < limits.vocab_limit) {
+      limits.eos_ids.push_back(id);
+    } else {
+      log_warning("eos_id_is_padding", {{"id", id}, {"vocab_limit", limits.vocab_limit}});
+    }
+  }
   if (options.generation.use_checkpoint_defaults)
     TRY(apply_generation_defaults((fs::path(options.model) / "generation_config.json").string(),
                                   &limits));
