@@ -13,6 +13,10 @@ void insert(std::vector<SequenceId>& ids, SequenceId id) {
   ids.insert(std::lower_bound(ids.begin(), ids.end(), id), id);
 }
 
+bool contains(const std::vector<SequenceId>& ids, SequenceId id) {
+  return std::binary_search(ids.begin(), ids.end(), id);
+}
+
 void erase(std::vector<SequenceId>& ids, SequenceId id) {
   const auto at = std::lower_bound(ids.begin(), ids.end(), id);
   if (at != ids.end() && *at == id) ids.erase(at);
@@ -85,7 +89,9 @@ void LeaderDesk::abort(const LeaderStreamEnd* stream, SequenceId id) {
 
 void LeaderDesk::on_events(std::vector<SequenceEvent> events) {
   std::lock_guard lock(mutex_);
-  if (stream_ == nullptr) return;  // its sequences have been aborted
+  // Those of a stream that has ended are on their way out.
+  std::erase_if(events, [&](const SequenceEvent& event) { return !contains(live_, event.id); });
+  if (stream_ == nullptr || events.empty()) return;
   for (const SequenceEvent& event : events) {
     if (event.finish != FinishReason::kNone) erase(live_, event.id);
   }

@@ -44,8 +44,8 @@ class LeaderDesk {
   Result<void> submit(const LeaderStreamEnd* stream, SequenceRequest request);
   void abort(const LeaderStreamEnd* stream, SequenceId id);
 
-  // The engine's hooks. on_step() comes after the step's events, so a step's number is one more
-  // than the last one heard of.
+  // The engine's hooks. Events of sequences that are not the stream's go nowhere. on_step() comes
+  // after the step's events, so a step's number is one more than the last one heard of.
   void on_events(std::vector<SequenceEvent> events);
   void on_step(int64_t step) { next_step_ = step + 1; }
 

@@ -77,7 +77,7 @@ void run_seed(uint64_t seed) {
 TEST(GroupLifeRandom, KeepsItsInvariantsAndAlwaysRecovers) {
   const char* given = std::getenv("MIMO_TEST_SEED");
   const uint64_t first = given != nullptr ? std::strtoull(given, nullptr, 10) : 1;
-  const uint64_t count = given != nullptr ? 1 : 1500;
+  const uint64_t count = given != nullptr ? 1 : MIMO_LIFE_SEEDS;
   std::cout << "seeds " << first << " .. " << first + count - 1
             << "; MIMO_TEST_SEED=n runs one of them\n";
   for (uint64_t seed = first; seed < first + count && !HasFatalFailure(); ++seed) {

@@ -4,7 +4,8 @@
 #include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
+#include <condition_variable>
+#include <mutex>
 
 #include "tests/node/engine/engine_world.h"
 #include "tests/node/engine/fake_rank.h"
@@ -25,11 +26,8 @@ class LeaderServiceTest : public ::testing::Test {
     hooks.on_events = [this](std::vector<SequenceEvent> events) {
       desk_.on_events(std::move(events));
     };
-    hooks.on_step = [this](const EngineStats& stats) {
-      desk_.on_step(stats.step);
-      num_running_ = stats.num_running;
-    };
-    engine_ = Engine::create(options_, std::move(hooks), rank_, kClock).value();
+    hooks.on_step = [this](const EngineStats& stats) { desk_.on_step(stats.step); };
+    engine_ = Engine::create(options_, std::move(hooks), gated_, kClock).value();
     desk_.offer(kEpoch, *engine_);
     int port = 0;
     grpc::ServerBuilder builder;
@@ -40,9 +38,23 @@ class LeaderServiceTest : public ::testing::Test {
                                                     grpc::InsecureChannelCredentials()));
   }
   ~LeaderServiceTest() override {
+    hold_after_first_step(false);
     desk_.withdraw(kEpoch, unavailable("the test ends"));
     engine_->stop();
     server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(2));
+  }
+
+  void hold_after_first_step(bool held) {
+    std::lock_guard lock(gate_mutex_);
+    held_ = held;
+    gate_changed_.notify_all();
+  }
+  Result<void> pass(const StepPlan& plan) {
+    std::unique_lock lock(gate_mutex_);
+    const bool passed = gate_changed_.wait_for(lock, std::chrono::seconds(60),
+                                               [&] { return !held_ || plan.step == 0; });
+    if (passed) return {};
+    return unavailable("nobody let the step pass");
   }
 
   std::unique_ptr<ClientStream> serve(grpc::ClientContext& context) {
@@ -79,9 +91,12 @@ class LeaderServiceTest : public ::testing::Test {
   static constexpr Epoch kEpoch{7};
   const Engine::Options options_;
   FakeRank rank_;
+  GatedExecutor gated_{rank_, [this](const StepPlan& plan) { return pass(plan); }};
+  std::mutex gate_mutex_;
+  std::condition_variable gate_changed_;
+  bool held_ = false;
   LeaderDesk desk_;
   std::unique_ptr<Engine> engine_;
-  std::atomic<int32_t> num_running_{0};
   LeaderService service_{desk_, kWaitingBytesMax};
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<v1::Leader::Stub> stub_;
@@ -198,6 +213,10 @@ TEST_F(LeaderServiceTest, TheEpochsEndEndsTheStreamWithItsReason) {
 TEST_F(LeaderServiceTest, ACoordinatorThatDoesNotReadLosesItsStreamAndIsTold) {
   grpc::ClientContext context;
   auto stream = serve_opened(context);
+  hold_after_first_step(true);
+  stream->Write(submit_request(1, 190));
+  v1::LeaderEvents events;
+  ASSERT_TRUE(stream->Read(&events));  // the sequence runs, and the engine stands still
   SequenceEvent event;
   event.id = SequenceId{1};
   event.prompt_scores.resize(20'000);
@@ -205,7 +224,6 @@ TEST_F(LeaderServiceTest, ACoordinatorThatDoesNotReadLosesItsStreamAndIsTold) {
 
   for (int32_t i = 0; i < 100; ++i) desk_.on_events({event});
 
-  v1::LeaderEvents events;
   int32_t num_read = 0;
   while (stream->Read(&events)) ++num_read;
   const grpc::Status status = stream->Finish();
