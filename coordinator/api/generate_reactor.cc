@@ -5,7 +5,9 @@
 namespace mimo::coordinator {
 
 GenerateReactor::GenerateReactor(grpc::CallbackServerContext* context, Sessions& sessions)
-    : context_(context), sessions_(sessions), live_(std::make_shared<LiveSession>(*this)) {}
+    : context_(context), sessions_(sessions), live_(std::make_shared<LiveSession>(*this)) {
+  handed_over_.store(true, std::memory_order_release);
+}
 
 bool GenerateReactor::prepare() {
   if (doing_ != Doing::kNothing) return false;
@@ -17,6 +19,7 @@ bool GenerateReactor::prepare() {
   const bool more = has_message && outbox.ready();
   if (closed && !more) {
     doing_ = has_message ? Doing::kWritingLast : Doing::kFinishing;
+    hold_back_ = false;
     if (live_->error) {
       status_ = wire_status(*live_->error);
       add_pushback(*live_->error, context_);
@@ -33,11 +36,13 @@ bool GenerateReactor::prepare() {
 
 void GenerateReactor::write() {
   grpc::WriteOptions options;
-  switch (doing_) {
+  if (hold_back_) options.set_buffer_hint();
+  const Doing doing = doing_;
+  handed_over_.store(true, std::memory_order_release);
+  switch (doing) {
     case Doing::kNothing:
       return;
     case Doing::kWriting:
-      if (hold_back_) options.set_buffer_hint();
       return StartWrite(&message_, options);
     case Doing::kWritingLast:
       return StartWriteAndFinish(&message_, options, status_);
@@ -49,6 +54,7 @@ void GenerateReactor::write() {
 void GenerateReactor::cut() { context_->TryCancel(); }
 
 void GenerateReactor::OnWriteDone(bool ok) {
+  handed_over_.load(std::memory_order_acquire);
   if (!ok) {
     {
       LockedSession locked(*live_);
@@ -61,9 +67,13 @@ void GenerateReactor::OnWriteDone(bool ok) {
   locked.wake();
 }
 
-void GenerateReactor::OnCancel() { sessions_.gone(*live_); }
+void GenerateReactor::OnCancel() {
+  handed_over_.load(std::memory_order_acquire);
+  sessions_.gone(*live_);
+}
 
 void GenerateReactor::OnDone() {
+  handed_over_.load(std::memory_order_acquire);
   sessions_.done(*live_);
   delete this;
 }

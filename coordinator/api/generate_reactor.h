@@ -2,6 +2,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <memory>
 
 #include "coordinator/sessions/live_session.h"
@@ -43,7 +44,10 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
   grpc::Status status_;
   bool hold_back_ = false;  // the write may wait for the next
   bool wrote_ = false;      // a first message, and the headers before it
-  bool broken_ = false;     // a write has failed: nothing more arrives
+  // gRPC orders the constructor and what write() does before what it reports; this says so where a
+  // race detector, which does not see into gRPC, can see it.
+  std::atomic<bool> handed_over_{false};
+  bool broken_ = false;  // a write has failed: nothing more arrives
 };
 
 }  // namespace mimo::coordinator

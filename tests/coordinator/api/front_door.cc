@@ -37,6 +37,7 @@ FrontDoor::~FrontDoor() {
   admission.close();
   sessions.stop(draining_error());
   server->stop(1.0);
+  engine.stop();  // it lives longer than what it delivers to
 }
 
 std::unique_ptr<v1::Inference::Stub> FrontDoor::stub(int32_t read_window_bytes) const {

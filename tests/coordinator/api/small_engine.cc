@@ -24,7 +24,7 @@ void fill_choice(int32_t id, int32_t num_logprobs, v1::Choice* choice) {
 
 }  // namespace
 
-SmallEngine::~SmallEngine() {
+void SmallEngine::stop() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;

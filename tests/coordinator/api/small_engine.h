@@ -25,10 +25,12 @@ class SmallEngine final : public LeaderClient {
   };
 
   explicit SmallEngine(const Options& options) : options_(options) {}
-  ~SmallEngine() override;
+  ~SmallEngine() override { stop(); }
 
   // Serves from now on.
   void connect(LeaderSink sink);
+  // Nothing is delivered any more. Safe to call twice.
+  void stop();
   Result<void> submit(v1::Submit submit) override;
   void cancel(int64_t sequence_id) override;
 
