@@ -18,7 +18,7 @@ if [ ! -f "$root/.ready" ]; then
 fi
 rm -rf "$root/work"
 git clone -q "$source" "$root/work"
-# The mirror's address and its keys may be set up for this machine in these.
+# Names are resolved as they are here.
 cp /etc/resolv.conf /etc/hosts "$root/etc/"
 
 mounted=()
