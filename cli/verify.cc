@@ -28,15 +28,24 @@ struct Answer {
   std::vector<std::vector<float>> logits;  // [prompt][vocabulary served]
 };
 
-ClusterOptions cluster_for(const VerifyOptions& options) {
+ClusterOptions cluster_for(const VerifyOptions& options, const std::vector<RecordedCase>& cases) {
+  // A chunk is never more than a prompt, and a step holds at least one.
+  int32_t chunk = 1;
+  for (const RecordedCase& recorded : cases) {
+    chunk = std::max(chunk, static_cast<int32_t>(recorded.prompt.size()));
+  }
+  chunk = std::min(chunk, options.chunk);
   ClusterOptions cluster;
   cluster.model = options.model;
   cluster.tp = options.tp;
   cluster.listen = cluster.metrics_listen = "127.0.0.1:0";
   cluster.log_folder = options.log_folder;
-  cluster.set = {"debug.logits=true", "engine.mode=f32", "api.stream_bytes_max=1073741824",
+  cluster.set = {"debug.logits=true",
+                 "engine.mode=f32",
+                 "api.stream_bytes_max=1073741824",
                  "engine.page_tokens=" + std::to_string(options.page_tokens),
-                 "engine.prefill_chunk_max=" + std::to_string(options.chunk)};
+                 "engine.prefill_chunk_max=" + std::to_string(chunk),
+                 "engine.batch_tokens_max=" + std::to_string(std::max(chunk, 2048))};
   if (!options.experts.empty()) cluster.set.push_back("experts=" + options.experts);
   return cluster;
 }
@@ -129,7 +138,7 @@ Result<bool> verify(const VerifyOptions& options) {
     if (failed)
       return invalid_argument("--log-folder " + options.log_folder + ": " + failed.message());
   }
-  TRY_ASSIGN(const auto supervisor, Supervisor::start(cluster_for(options)));
+  TRY_ASSIGN(const auto supervisor, Supervisor::start(cluster_for(options, cases)));
   TRY_ASSIGN(const v1::ServerInfo info,
              supervisor->wait_serving(std::chrono::duration<double>(options.timeout_s),
                                       [] { return false; }));

@@ -295,6 +295,10 @@ Result<void> CoordinatorOptions::validate() const {
   if (engine.batch_tokens_max < engine.sequences_max)
     return bad_value("engine.batch_tokens_max", std::to_string(engine.batch_tokens_max),
                      "at least engine.sequences_max = " + std::to_string(engine.sequences_max));
+  if (engine.prefill_chunk_max > engine.batch_tokens_max)
+    return bad_value(
+        "engine.prefill_chunk_max", std::to_string(engine.prefill_chunk_max),
+        "at most engine.batch_tokens_max = " + std::to_string(engine.batch_tokens_max));
   return {};
 }
 

@@ -119,6 +119,12 @@ class WithoutServer(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("/no/such/folder", done.stderr)
 
+    def test_verify_takes_any_chunk(self):
+        golden = SOURCE / "tests/golden/bf16-small-window"
+        done = mimo("verify", "--model", golden, "--chunk", 100000, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue(json.loads(done.stdout)["ok"])
+
     def test_verify_says_where_its_logs_cannot_be(self):
         done = mimo("verify", "--model", TINY, "--log-folder", TINY / "config.json" / "logs")
         self.assertEqual(done.returncode, 1)
