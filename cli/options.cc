@@ -138,7 +138,7 @@ Result<void> validate(const BenchOptions& o) {
 Result<Command> parse_command_line(int argc, char** argv) {
   CLI::App app("Serve, ask, measure and plan MiMo-V2-Flash.", "mimo");
   app.require_subcommand(1);
-  app.set_version_flag("--version", "0.1.0");
+  app.set_version_flag("--version", MIMO_VERSION);
   ServeOptions serve;
   VerifyOptions verify;
   GenerateOptions generate;

@@ -17,12 +17,12 @@
 namespace mimo::checkpoint {
 namespace {
 
-// MIMO_SEED replays a run.
+// MIMO_TEST_SEED replays a run.
 uint32_t seed() {
-  const char* given = std::getenv("MIMO_SEED");
+  const char* given = std::getenv("MIMO_TEST_SEED");
   const uint32_t seed =
       given != nullptr ? static_cast<uint32_t>(std::atoll(given)) : std::random_device{}();
-  std::cout << "MIMO_SEED=" << seed << std::endl;
+  std::cout << "MIMO_TEST_SEED=" << seed << std::endl;
   return seed;
 }
 

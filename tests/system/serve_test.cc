@@ -23,9 +23,9 @@ const std::string kTiny = std::string(MIMO_SOURCE_DIR) + "/models/tiny";
 constexpr double kTimeoutS = 120;
 
 uint64_t test_seed() {
-  const char* given = std::getenv("MIMO_SEED");
+  const char* given = std::getenv("MIMO_TEST_SEED");
   const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : 20252;
-  std::printf("MIMO_SEED=%llu\n", static_cast<unsigned long long>(seed));
+  std::printf("MIMO_TEST_SEED=%llu\n", static_cast<unsigned long long>(seed));
   return seed;
 }
 

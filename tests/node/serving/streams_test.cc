@@ -22,9 +22,9 @@ constexpr int32_t kNumStreams = 64;
 #endif
 
 uint64_t test_seed() {
-  const char* given = std::getenv("MIMO_SEED");
+  const char* given = std::getenv("MIMO_TEST_SEED");
   const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : 20251;
-  std::printf("MIMO_SEED=%llu\n", static_cast<unsigned long long>(seed));
+  std::printf("MIMO_TEST_SEED=%llu\n", static_cast<unsigned long long>(seed));
   return seed;
 }
 
