@@ -2,14 +2,15 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
-#include <utility>
 #include <vector>
 
 #include "base/dtype.h"
 #include "base/result.h"
 #include "base/stream.h"
+#include "kernels/sampling.h"
 
 namespace mimo::kernels {
 
@@ -41,12 +42,29 @@ struct Linear {
   int32_t cols = 0;
 };
 
+// `count` weights of one shape, one behind the other in the backend's memory.
+struct LinearStack {
+  int32_t index = -1;  // into the backend's table
+  int32_t count = 0;
+  int32_t rows = 0;
+  int32_t cols = 0;
+};
+
+// What each weight of a stack will be.
+struct StackShape {
+  int32_t count = 0;
+  DType dtype = DType::kBf16;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  int32_t rows_per_scale = 128;
+};
+
 // The experts that a rank holds: expert first + i has gate_up[i] ([2 * columns, H], gate rows
 // first) and down[i] ([H, columns]).
 struct ExpertWeights {
   int32_t first = 0;
-  std::vector<Linear> gate_up;
-  std::vector<Linear> down;
+  LinearStack gate_up;
+  LinearStack down;
 };
 
 // Activation rows, with an FP8 copy where the backend's FP8 products read one.
@@ -58,18 +76,22 @@ struct Rows {
 };
 
 // Which rows belong to which sequence. Run s has rows [row_begin[s], row_begin[s + 1]); its last
-// row stands at position context[s] - 1, the rows before it at the positions before.
+// row stands at position context[s] - 1, the rows before it at the positions before. A run whose
+// context is 0 is padding: its rows write no cache, get no experts and zero attention.
 struct Runs {
   int32_t num_tokens = 0;              // T
   int32_t num_runs = 0;                // S
   const int32_t* row_begin = nullptr;  // [S + 1]
   const int32_t* context = nullptr;    // [S] keys that the last row sees in a full layer
   const int32_t* row_run = nullptr;    // [T] the run of each row
+  const int32_t* slot = nullptr;       // [S] the run's row of the page tables; null: its own number
+  int32_t rows_per_run_max = 0;        // of the longest run; at least 1
 };
 
-// One layer's part of a layer group's pools and the runs' pages in it.
+// One layer's part of a layer group's pools and the page tables.
 //   k [num_pages][kv_heads][page_tokens][k_dim], v [num_pages][kv_heads][page_tokens][v_dim]
-// Key position j of run s lies in page pages[s * stride + j / page_tokens - first_page[s]].
+// Key position j of table row r lies in page pages[r * stride + (j / page_tokens) % stride].
+// Entries of pages that no row sees may hold anything.
 struct PagedKv {
   void* k = nullptr;
   void* v = nullptr;
@@ -79,15 +101,17 @@ struct PagedKv {
   int32_t k_dim = 0;
   int32_t v_dim = 0;
   int32_t page_tokens = 0;
-  const int32_t* pages = nullptr;       // [S, stride] page ids
-  const int32_t* first_page = nullptr;  // [S] logical index of a row's first entry
+  const int32_t* pages = nullptr;  // [table rows, stride] page ids
   int32_t stride = 0;
 };
 
-// out[t] = table[ids[t] - vocab_begin] where the id is this rank's, else zeros.
+// out[t] = table[id - vocab_begin] where the id is this rank's, else zeros. The id is ids[t], or
+// where that is negative last_tokens[~ids[t]]: what was drawn last for a slot, which only the
+// backend may know yet.
 struct EmbedParams {
-  const int32_t* ids = nullptr;  // [T]
-  Linear table;                  // [vocab rows of this rank, H]
+  const int32_t* ids = nullptr;          // [T]
+  const int32_t* last_tokens = nullptr;  // [slots]; may be null where no id is negative
+  Linear table;                          // [vocab rows of this rank, H]
   int32_t vocab_begin = 0;
   void* out = nullptr;  // [T, H] activation dtype
   int32_t num_tokens = 0;
@@ -162,6 +186,7 @@ struct RouteParams {
   const void* x = nullptr;        // [T, H] activation dtype
   const float* weight = nullptr;  // [E, H]
   const float* bias = nullptr;    // [E]
+  Runs runs = {};                 // tells padding; without `context` no row is
   int32_t hidden = 0;
   int32_t num_experts = 0;
   int32_t experts_per_token = 0;
@@ -169,8 +194,8 @@ struct RouteParams {
   int32_t groups_per_token = 1;
   bool normalize = true;
   float scaling = 1.0f;
-  int32_t* expert_ids = nullptr;    // [T, K]
-  float* expert_weights = nullptr;  // [T, K]
+  int32_t* expert_ids = nullptr;    // [T, K]; -1 in padding rows
+  float* expert_weights = nullptr;  // [T, K]; 0 in padding rows
   int32_t num_tokens = 0;
 };
 
@@ -194,81 +219,12 @@ struct GatherRowsParams {
   int32_t cols = 0;
 };
 
-// How a sequence's tokens are drawn. Field meanings and bounds: proto/mimo/v1/inference.proto.
-// In this order: stop_ids masked while there are fewer than min_tokens outputs, logit_bias added,
-// the penalties, the greatest logit if greedy (ties: the lower id); else temperature, min_p, top_k,
-// top_p, and a draw from what is left. The filters rank by logit, ties by the lower id.
-struct SamplingParams {
-  float temperature = 1.0f;  // below 1e-5 = greedy
-  float top_p = 1.0f;        // (0, 1]: the fewest tokens that hold this part of the probability
-  int32_t top_k = 0;         // 0 = all
-  float min_p = 0.0f;        // [0, 1]: of the most likely token's probability
-  float repetition_penalty = 1.0f;
-  float presence_penalty = 0.0f;
-  float frequency_penalty = 0.0f;
-  uint64_t seed = 0;
-  int32_t min_tokens = 0;  // stop_ids cannot be drawn before so many output tokens
-  std::vector<int32_t> stop_ids;
-  std::vector<std::pair<int32_t, float>> logit_bias;
-  int32_t num_logprobs = -1;  // -1 none, 0 the drawn token's, n also the n best; -2 = all tokens
-  bool raw_logits = false;    // logprob fields carry logits instead
-};
-constexpr int32_t kAllLogprobs = -2;
-
-// What a slot's draws depend on beside the logits. Penalties count `tokens`: all of them for the
-// repetition penalty, those from num_prompt on for presence and frequency.
-struct SamplerInit {
-  SamplingParams params;
-  std::span<const int32_t> tokens;  // prompt, then outputs so far
-  int32_t num_prompt = 0;
-};
-
-struct TokenLogprob {
-  int32_t id = 0;
-  float logprob = 0;
-  bool operator==(const TokenLogprob&) const = default;
-};
-
-// One drawn token, or one prompt token looked up. logprob, rank and top stay empty where
-// num_logprobs is -1.
-struct TokenChoice {
-  int32_t id = -1;    // -1: none could be drawn (not finite)
-  float logprob = 0;  // of the model's own distribution, before penalties and temperature
-  int32_t rank = 0;   // 1 = the most likely; equals rank by id
-  std::vector<TokenLogprob> top;  // best first; kAllLogprobs: every id below vocab_limit, by id
-  // False: the row held NaN or infinity below vocab_limit, or masks left nothing to draw.
-  bool finite = true;
-};
-
-// Draws one token a row. logits [num_shards][R][shard_cols] f32 (as all_gather leaves them); column
-// c of shard s is token s * shard_cols + c; tokens >= vocab_limit are masked. The draw at position
-// p depends only on (seed, p), the slot's tokens and the row. A slot is drawn once a call.
-struct SampleParams {
-  const float* logits = nullptr;
-  int32_t num_shards = 1;
-  int32_t shard_cols = 0;
-  int32_t vocab_limit = 0;
-  int32_t num_rows = 0;                // R
-  const int32_t* rows = nullptr;       // [N] which logits row each draw reads
-  const int32_t* slots = nullptr;      // [N] whose sampler it is
-  const int32_t* positions = nullptr;  // [N] the position that the drawn token will have
-  int32_t num_draws = 0;               // N
-  TokenChoice* out = nullptr;          // [N], host memory
-};
-
-// Log-probabilities of given tokens (prompt logprobs); same logits layout.
-struct ScoreParams {
-  const float* logits = nullptr;
-  int32_t num_shards = 1;
-  int32_t shard_cols = 0;
-  int32_t vocab_limit = 0;
-  int32_t num_rows = 0;
-  const int32_t* rows = nullptr;    // [N]
-  const int32_t* tokens = nullptr;  // [N]; -1: only `top` is wanted
-  int32_t num_scores = 0;           // N
-  int32_t num_logprobs = 0;         // as SamplingParams
-  bool raw_logits = false;
-  TokenChoice* out = nullptr;  // [N], host memory
+// table[at[i]] = values[i]. The places differ.
+struct ScatterParams {
+  int32_t* table = nullptr;
+  const int32_t* at = nullptr;      // [count]
+  const int32_t* values = nullptr;  // [count]
+  int32_t count = 0;
 };
 
 // The largest step that will come; sizes the backend's workspace once.
@@ -280,10 +236,19 @@ struct StepLimits {
   int32_t hidden = 0;
   int32_t qkv_cols_max = 0;
   int32_t attention_cols_max = 0;  // q heads * v_dim
-  int32_t ffn_cols_max = 0;        // columns of the widest FFN or expert on this rank
+  int32_t q_heads_max = 0;
+  int32_t v_dim_max = 0;
+  int32_t dense_cols_max = 0;   // columns of a dense FFN on this rank; 0: there is none
+  int32_t expert_cols_max = 0;  // columns of an expert on this rank; 0: there is none
   int32_t num_experts = 0;
   int32_t experts_per_token = 0;
-  int32_t vocab_padded = 0;  // num_shards * shard_cols
+  int32_t num_local_experts = 0;  // that this rank holds
+  int32_t vocab_padded = 0;       // num_shards * shard_cols
+};
+
+// Everything queued up to a moment; see Ops::mark().
+struct Mark {
+  int64_t count = 0;
 };
 
 // The model's operations. Two backends: the CPU's (plain, threaded, a BLAS), and CUDA's. Pointers
@@ -304,12 +269,41 @@ class Ops {
   // Zeroed memory, counted under `purpose`; kResourceExhausted with the figures.
   virtual Result<void*> allocate(int64_t bytes, Purpose purpose) = 0;
   virtual Result<Linear> load_linear(const HostLinear& weight) = 0;
+  virtual Result<LinearStack> make_stack(const StackShape& shape) = 0;
+  // Weight `i` of the stack; kInvalidArgument when it is not of the stack's shape and dtype.
+  virtual Result<void> load_into(const LinearStack& stack, int32_t i, const HostLinear& weight) = 0;
+  // Rows for activations that products read: values, and an FP8 copy where the backend wants one.
+  virtual Result<Rows> allocate_rows(int64_t num_rows, int32_t cols) = 0;
   // Workspace for all later steps.
   virtual Result<void> prepare(const StepLimits& limits) = 0;
   virtual std::array<int64_t, kNumPurposes> bytes_by_purpose() const = 0;
+
+  // Copies in the stream's order. upload(): `from_host` is free again when it returns. download()
+  // waits for the stream.
   virtual void upload(void* to, const void* from_host, int64_t bytes) = 0;
-  // Waits for the stream.
   virtual void download(void* to_host, const void* from, int64_t bytes) = 0;
+  // Zeroed host memory for the two calls below, which only queue: the host's side is borrowed until
+  // a later mark() is done. Counted nowhere.
+  virtual Result<void*> allocate_host(int64_t bytes) = 0;
+  virtual void upload_later(void* to, const void* from_host, int64_t bytes) = 0;
+  virtual void download_later(void* to_host, const void* from, int64_t bytes) = 0;
+
+  // Stands for everything queued so far. At most 64 are out at once; wait() answers when all of it
+  // is done, and is the only call that waits for a step.
+  virtual Mark mark() = 0;
+  virtual bool done(Mark mark) = 0;
+  virtual void wait(Mark mark) = 0;
+
+  // How many decode rows a step of `num_rows` is padded to, so that few shapes are ever seen.
+  virtual int32_t padded_rows(int32_t num_rows) const = 0;
+  // How many steps may be queued at once; 1 where a call does its work before it returns.
+  virtual int32_t steps_in_flight_max() const = 0;
+  // Queues what `body` queues. A backend may record it at the first call under a key and replay the
+  // record at later ones, without calling `body`: every call under a key passes the same pointers
+  // and sizes, and only what lies in memory differs. An error of `body` comes back and records
+  // nothing.
+  virtual Result<void> recorded(uint64_t key, const std::function<Result<void>()>& body) = 0;
+  virtual void forget_recordings() = 0;
 
   virtual void embed(const EmbedParams& p) = 0;
   virtual void add_norm(const AddNormParams& p) = 0;
@@ -320,6 +314,7 @@ class Ops {
   virtual void route(const RouteParams& p) = 0;
   virtual void experts(const ExpertsParams& p) = 0;
   virtual void gather_rows(const GatherRowsParams& p) = 0;
+  virtual void scatter(const ScatterParams& p) = 0;
 
   // The slot's sampler from here on; replaces what was there.
   virtual void set_sampler(int32_t slot, const SamplerInit& init) = 0;

@@ -38,6 +38,7 @@ class AttentionTile {
   AttentionTile(const AttentionParams& p, const Item& item)
       : p_(p),
         item_(item),
+        table_row_(table_row(p.runs, item.run)),
         group_(p.num_q_heads / p.kv.kv_heads),
         num_(item.num_rows * group_),
         v_cols_(padded(p.kv.v_dim)) {
@@ -95,7 +96,7 @@ class AttentionTile {
     std::fill(keys_.begin(), keys_.end(), 0.0f);
     std::fill(values_.begin(), values_.end(), 0.0f);
     for (int32_t j = from; j < to; ++j) {
-      const int64_t row = cache_row(kv, item_.run, item_.kv_head, j);
+      const int64_t row = cache_row(kv, table_row_, item_.kv_head, j);
       const int32_t at = j - begin;
       float* key = &keys_[static_cast<size_t>(at / kPanel) * kv.k_dim * kPanel + at % kPanel];
       for (int32_t d = 0; d < kv.k_dim; ++d) {
@@ -185,6 +186,7 @@ class AttentionTile {
 
   const AttentionParams& p_;
   const Item& item_;
+  const int32_t table_row_;
   const int32_t group_;
   const int32_t num_;
   const int32_t v_cols_;
@@ -202,6 +204,7 @@ std::vector<Item> items_of(const AttentionParams& p) {
   const int32_t tile = std::max(1, kTileRows / group);
   std::vector<Item> items;
   for (int32_t s = 0; s < p.runs.num_runs; ++s) {
+    if (p.runs.context[s] == 0) continue;
     const int32_t end = p.runs.row_begin[s + 1];
     for (int32_t row = p.runs.row_begin[s]; row < end; row += tile) {
       for (int32_t h = 0; h < p.kv.kv_heads; ++h) {
@@ -210,6 +213,16 @@ std::vector<Item> items_of(const AttentionParams& p) {
     }
   }
   return items;
+}
+
+// Padding sees nothing.
+void clear_padding(const AttentionParams& p) {
+  const int64_t cols = int64_t{p.num_q_heads} * p.kv.v_dim;
+  auto* out = static_cast<float*>(p.out);
+  for (int32_t s = 0; s < p.runs.num_runs; ++s) {
+    if (p.runs.context[s] > 0) continue;
+    std::fill(out + p.runs.row_begin[s] * cols, out + p.runs.row_begin[s + 1] * cols, 0.0f);
+  }
 }
 
 int64_t cost_of(const AttentionParams& p) {
@@ -230,6 +243,7 @@ void attention(CpuContext& context, const AttentionParams& p) {
   CHECK(p.kv.k_dtype == DType::kF32 || p.kv.k_dtype == DType::kBf16);
   CHECK(p.kv.v_dtype == DType::kF32 || p.kv.v_dtype == DType::kBf16);
   const int32_t group = p.num_q_heads / p.kv.kv_heads;
+  clear_padding(p);
   const std::vector<Item> items = items_of(p);
   auto* out = static_cast<float*>(p.out);
   context.pool.run(static_cast<int64_t>(items.size()), cost_of(p), [&](int64_t i) {

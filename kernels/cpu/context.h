@@ -36,6 +36,7 @@ struct CpuContext {
   CpuMode mode;
   ThreadPool pool;
   std::vector<PackedLinear> linears;
+  std::vector<PackedStack> stacks;
   Workspace workspace;
 };
 
@@ -64,12 +65,15 @@ void product(CpuContext& context, const PackedLinear& w, const ProductInput& x, 
 void silu_mul(CpuContext& context, const float* gate_up, int32_t num_rows, int32_t columns,
               float* out);
 
-// Where run `run` keeps key `position`: the row's index in pool pages of [kv_heads][page_tokens].
-int64_t cache_row(const PagedKv& kv, int32_t run, int32_t head, int32_t position);
+// The run's row of the page tables.
+int32_t table_row(const Runs& runs, int32_t run);
+// Where table row `row` keeps key `position`: its index in pool pages of [kv_heads][page_tokens].
+int64_t cache_row(const PagedKv& kv, int32_t row, int32_t head, int32_t position);
 
 // The operations of ops.h, one a file.
 void embed(CpuContext& context, const EmbedParams& p);
 void gather_rows(CpuContext& context, const GatherRowsParams& p);
+void scatter(const ScatterParams& p);
 void add_norm(CpuContext& context, const AddNormParams& p);
 void qkv(CpuContext& context, const QkvParams& p);
 void attention(CpuContext& context, const AttentionParams& p);

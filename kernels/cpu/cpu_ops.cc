@@ -31,6 +31,9 @@ class CpuOps final : public Ops {
 
   Result<void*> allocate(int64_t bytes, Purpose purpose) override;
   Result<Linear> load_linear(const HostLinear& weight) override;
+  Result<LinearStack> make_stack(const StackShape& shape) override;
+  Result<void> load_into(const LinearStack& stack, int32_t i, const HostLinear& weight) override;
+  Result<Rows> allocate_rows(int64_t num_rows, int32_t cols) override;
   Result<void> prepare(const StepLimits& limits) override;
   std::array<int64_t, kNumPurposes> bytes_by_purpose() const override { return bytes_; }
   void upload(void* to, const void* from_host, int64_t bytes) override {
@@ -39,6 +42,22 @@ class CpuOps final : public Ops {
   void download(void* to_host, const void* from, int64_t bytes) override {
     copy(to_host, from, bytes);
   }
+  Result<void*> allocate_host(int64_t bytes) override { return zeroed(bytes, "the host"); }
+  void upload_later(void* to, const void* from_host, int64_t bytes) override {
+    copy(to, from_host, bytes);
+  }
+  void download_later(void* to_host, const void* from, int64_t bytes) override {
+    copy(to_host, from, bytes);
+  }
+  Mark mark() override { return {++num_marks_}; }
+  bool done(Mark mark) override { return mark.count <= num_marks_; }
+  void wait(Mark mark) override { CHECK_LE(mark.count, num_marks_); }
+  int32_t padded_rows(int32_t num_rows) const override { return num_rows; }
+  int32_t steps_in_flight_max() const override { return 1; }
+  Result<void> recorded(uint64_t, const std::function<Result<void>()>& body) override {
+    return body();
+  }
+  void forget_recordings() override {}
 
   void embed(const EmbedParams& p) override { kernels::embed(context_, p); }
   void add_norm(const AddNormParams& p) override { kernels::add_norm(context_, p); }
@@ -50,6 +69,8 @@ class CpuOps final : public Ops {
   void experts(const ExpertsParams& p) override { kernels::experts(context_, p); }
   void gather_rows(const GatherRowsParams& p) override { kernels::gather_rows(context_, p); }
 
+  void scatter(const ScatterParams& p) override { kernels::scatter(p); }
+
   void set_sampler(int32_t slot, const SamplerInit& init) override;
   void clear_sampler(int32_t slot) override;
   void sample(const SampleParams& p) override;
@@ -60,9 +81,11 @@ class CpuOps final : public Ops {
     if (bytes > 0) std::memcpy(to, from, static_cast<size_t>(bytes));
   }
   Result<void> reserve(int64_t bytes, Purpose purpose);
+  Result<void*> zeroed(int64_t bytes, const char* what);
 
   const CpuOptions options_;
   CpuContext context_;
+  int64_t num_marks_ = 0;
   std::array<int64_t, kNumPurposes> bytes_{};
   std::vector<std::unique_ptr<void, Free>> memory_;
   std::vector<std::unique_ptr<Sampler>> samplers_;  // by slot; null = none
@@ -89,6 +112,35 @@ SamplerBuffers& buffers_of(int32_t vocab_limit) {
   return buffers;
 }
 
+// The candidates' places of row i.
+template <typename Params>
+Listed listed_of(const Params& p, int64_t i) {
+  Listed out;
+  if (p.top != nullptr) out.top = {p.top + i * p.top_max, static_cast<size_t>(p.top_max)};
+  if (p.full != nullptr) out.full = p.full + i * p.vocab_limit;
+  return out;
+}
+
+std::string shape_text(int64_t rows, int64_t cols, DType dtype, int32_t rows_per_scale) {
+  std::string out = "[";
+  out.append(std::to_string(rows)).append(", ").append(std::to_string(cols)).append("] ");
+  out.append(dtype_name(dtype));
+  if (dtype != DType::kF8E4m3) return out;
+  out.append(" with a scale for ").append(std::to_string(rows_per_scale)).append(" rows");
+  return out;
+}
+
+Result<void> check_shape(const StackShape& shape, const HostLinear& w) {
+  const bool scaled = shape.dtype == DType::kF8E4m3;
+  if (w.rows == shape.rows && w.cols == shape.cols && w.dtype == shape.dtype &&
+      (!scaled || w.rows_per_scale == shape.rows_per_scale))
+    return {};
+  return Error{Code::kInvalidArgument,
+               "weight " + shape_text(w.rows, w.cols, w.dtype, w.rows_per_scale) +
+                   " in a stack of " +
+                   shape_text(shape.rows, shape.cols, shape.dtype, shape.rows_per_scale)};
+}
+
 void check_shape(int32_t num_shards, int32_t shard_cols, int32_t vocab_limit) {
   CHECK(num_shards > 0 && shard_cols > 0);
   CHECK(vocab_limit > 0 && vocab_limit <= int64_t{num_shards} * shard_cols);
@@ -109,13 +161,17 @@ Result<void> CpuOps::reserve(int64_t bytes, Purpose purpose) {
 Result<void*> CpuOps::allocate(int64_t bytes, Purpose purpose) {
   CHECK_GE(bytes, 0);
   TRY(reserve(bytes, purpose));
+  Result<void*> memory = zeroed(bytes, purpose_name(purpose));
+  if (!memory.ok()) bytes_[static_cast<size_t>(purpose)] -= bytes;
+  return memory;
+}
+
+Result<void*> CpuOps::zeroed(int64_t bytes, const char* what) {
   constexpr int64_t kAlign = 64;
   void* memory = std::calloc(static_cast<size_t>(bytes + kAlign), 1);
-  if (memory == nullptr) {
-    bytes_[static_cast<size_t>(purpose)] -= bytes;
-    return Error{Code::kResourceExhausted, "the system has no " + std::to_string(bytes) +
-                                               " bytes for " + purpose_name(purpose)};
-  }
+  if (memory == nullptr)
+    return Error{Code::kResourceExhausted,
+                 "the system has no " + std::to_string(bytes) + " bytes for " + what};
   memory_.emplace_back(memory);
   const auto address = reinterpret_cast<uintptr_t>(memory);
   return reinterpret_cast<void*>((address + kAlign - 1) / kAlign * kAlign);
@@ -129,15 +185,42 @@ Result<Linear> CpuOps::load_linear(const HostLinear& weight) {
   return out;
 }
 
+Result<LinearStack> CpuOps::make_stack(const StackShape& shape) {
+  if (shape.count < 0)
+    return Error{Code::kInvalidArgument,
+                 "stack: count " + std::to_string(shape.count) + ", expected 0 or more"};
+  const HostLinear one{shape.dtype, shape.rows, shape.cols, {}, {}, shape.rows_per_scale};
+  TRY(reserve(shape.count * PackedLinear::packed_bytes(one, options_.mode), Purpose::kWeights));
+  const LinearStack out{static_cast<int32_t>(context_.stacks.size()), shape.count,
+                        static_cast<int32_t>(shape.rows), static_cast<int32_t>(shape.cols)};
+  context_.stacks.push_back({shape, std::vector<PackedLinear>(static_cast<size_t>(shape.count))});
+  return out;
+}
+
+Result<void> CpuOps::load_into(const LinearStack& stack, int32_t i, const HostLinear& weight) {
+  PackedStack& to = context_.stacks.at(static_cast<size_t>(stack.index));
+  CHECK(i >= 0 && i < to.shape.count);
+  TRY(check_shape(to.shape, weight));
+  TRY_ASSIGN(to.weights[static_cast<size_t>(i)], PackedLinear::pack(weight, options_.mode));
+  return {};
+}
+
+Result<Rows> CpuOps::allocate_rows(int64_t num_rows, int32_t cols) {
+  Rows out;
+  out.cols = cols;
+  TRY_ASSIGN(out.values, allocate(num_rows * cols * 4, Purpose::kWorkspace));
+  return out;
+}
+
 Result<void> CpuOps::prepare(const StepLimits& limits) {
   const int64_t tokens = limits.tokens_max;
-  const int64_t inputs = std::max({limits.hidden, limits.attention_cols_max, limits.ffn_cols_max});
+  const int32_t ffn_cols = std::max(limits.dense_cols_max, limits.expert_cols_max);
+  const int64_t inputs = std::max({limits.hidden, limits.attention_cols_max, ffn_cols});
   const int64_t groups = (inputs + 127) / 128;
-  const int64_t outputs = std::max(limits.qkv_cols_max, 2 * limits.ffn_cols_max);
+  const int64_t outputs = std::max(limits.qkv_cols_max, 2 * ffn_cols);
   const int64_t choices = tokens * limits.experts_per_token;
   const int64_t floats =
-      tokens * (3 * inputs + 3 * groups + outputs + limits.ffn_cols_max + limits.hidden) +
-      2 * choices;
+      tokens * (3 * inputs + 3 * groups + outputs + ffn_cols + limits.hidden) + 2 * choices;
   TRY(reserve(floats * 4, Purpose::kWorkspace));
   Workspace& space = context_.workspace;
   grown(space.quantised, tokens * inputs);
@@ -147,7 +230,7 @@ Result<void> CpuOps::prepare(const StepLimits& limits) {
   grown(space.scales_2, tokens * groups);
   grown(space.gathered_scales, tokens * groups);
   grown(space.wide, tokens * outputs);
-  grown(space.middle, tokens * limits.ffn_cols_max);
+  grown(space.middle, tokens * ffn_cols);
   grown(space.result, tokens * limits.hidden);
   grown(space.assignments, choices);
   grown(space.assigned_weights, choices);
@@ -171,16 +254,20 @@ void CpuOps::sample(const SampleParams& p) {
   std::vector<bool> drawn(samplers_.size(), false);  // a second draw would not know of the first
   for (int32_t i = 0; i < p.num_draws; ++i) {
     const int32_t slot = p.slots[i];
+    if (slot == -1) continue;
     CHECK(slot >= 0 && slot < static_cast<int32_t>(samplers_.size()));
     CHECK(samplers_[slot] != nullptr && !drawn[slot]);
     drawn[slot] = true;
   }
   context_.pool.run(p.num_draws, int64_t{p.num_draws} * p.vocab_limit * 20, [&](int64_t i) {
+    const int32_t slot = p.slots[i];
+    if (slot == -1) return;
     SamplerBuffers& buffers = buffers_of(p.vocab_limit);
     join_row(p.logits, p.num_shards, p.num_rows, p.shard_cols, p.rows[i], buffers.row);
-    Sampler& sampler = *samplers_[p.slots[i]];
-    p.out[i] = sampler.choose(p.positions[i], buffers);
-    if (p.out[i].finite) sampler.count(p.out[i].id);
+    Sampler& sampler = *samplers_[slot];
+    p.results[i] = sampler.choose(p.positions[i], buffers, listed_of(p, i));
+    if (p.results[i].finite != 0) sampler.count(p.results[i].id);
+    if (p.last_tokens != nullptr) p.last_tokens[slot] = p.results[i].id;
   });
 }
 
@@ -190,14 +277,15 @@ void CpuOps::score(const ScoreParams& p) {
     SamplerBuffers& buffers = buffers_of(p.vocab_limit);
     join_row(p.logits, p.num_shards, p.num_rows, p.shard_cols, p.rows[i], buffers.row);
     CHECK(p.tokens[i] >= -1 && p.tokens[i] < p.vocab_limit);
-    TokenChoice choice;
-    choice.id = p.tokens[i];
+    DrawResult result;
+    result.id = p.tokens[i];
     const RowSummary summary = summarize(buffers.row);
-    choice.finite = summary.finite;
+    result.finite = summary.finite ? 1 : 0;
     if (summary.finite) {
-      describe(buffers.row, summary.max, p.num_logprobs, p.raw_logits, buffers.weights, choice);
+      describe(buffers.row, summary.max, p.num_logprobs, p.raw_logits, buffers.weights,
+               listed_of(p, i), result);
     }
-    p.out[i] = std::move(choice);
+    p.results[i] = result;
   });
 }
 

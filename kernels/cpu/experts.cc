@@ -9,12 +9,12 @@ namespace {
 
 // assignments: the tokens of expert 0, of expert 1, ... in ascending order, with their weights.
 void sort_by_expert(const ExpertsParams& p, Workspace& space) {
-  const auto num_experts = static_cast<int32_t>(p.experts->gate_up.size());
+  const int32_t num_experts = p.experts->gate_up.count;
   const int64_t num_choices = int64_t{p.num_tokens} * p.experts_per_token;
   const auto held = [&](int64_t i) {
-    CHECK_GE(p.expert_ids[i], 0);
+    CHECK_GE(p.expert_ids[i], -1);
     const int32_t e = p.expert_ids[i] - p.experts->first;
-    return e >= 0 && e < num_experts ? e : -1;
+    return p.expert_ids[i] >= 0 && e >= 0 && e < num_experts ? e : -1;
   };
   space.expert_begin.assign(static_cast<size_t>(num_experts) + 1, 0);
   for (int64_t i = 0; i < num_choices; ++i) {
@@ -49,10 +49,14 @@ ProductInput gather(Workspace& space, const ProductInput& x, const int32_t* toke
   return {rows, scales};
 }
 
+const PackedLinear& weight_of(const CpuContext& context, const LinearStack& stack, int32_t i) {
+  return context.stacks.at(static_cast<size_t>(stack.index)).weights.at(static_cast<size_t>(i));
+}
+
 // out[token] += weight * ffn(x[token]) for the tokens of expert e, in float.
 void add_expert(CpuContext& context, const ExpertsParams& p, const ProductInput& x, int32_t e) {
-  const PackedLinear& gate_up = context.linears.at(p.experts->gate_up[e].index);
-  const PackedLinear& down = context.linears.at(p.experts->down[e].index);
+  const PackedLinear& gate_up = weight_of(context, p.experts->gate_up, e);
+  const PackedLinear& down = weight_of(context, p.experts->down, e);
   CHECK_EQ(gate_up.cols(), p.x.cols);
   CHECK_EQ(gate_up.rows(), 2 * down.cols());
   CHECK_EQ(down.rows(), p.x.cols);
@@ -74,7 +78,7 @@ void add_expert(CpuContext& context, const ExpertsParams& p, const ProductInput&
     float* to = out + int64_t{space.assignments[begin + i]} * down.rows();
     const float* from = result + int64_t{i} * down.rows();
     const float weight = space.assigned_weights[begin + i];
-    for (int32_t c = 0; c < down.rows(); ++c) to[c] += weight * from[c];
+    for (int32_t c = 0; c < down.rows(); ++c) to[c] += weight * context.stored(from[c]);
   }
 }
 
@@ -82,17 +86,17 @@ void add_expert(CpuContext& context, const ExpertsParams& p, const ProductInput&
 
 void experts(CpuContext& context, const ExpertsParams& p) {
   CHECK(p.experts != nullptr);
-  CHECK_EQ(p.experts->gate_up.size(), p.experts->down.size());
+  CHECK_EQ(p.experts->gate_up.count, p.experts->down.count);
   const int64_t size = int64_t{p.num_tokens} * p.x.cols;
   auto* out = static_cast<float*>(p.out);
   std::fill(out, out + size, 0.0f);
-  if (p.num_tokens == 0 || p.experts->gate_up.empty()) return;
+  if (p.num_tokens == 0 || p.experts->gate_up.count == 0) return;
   Workspace& space = context.workspace;
   sort_by_expert(p, space);
-  const PackedLinear& first = context.linears.at(p.experts->gate_up[0].index);
+  const PackedLinear& first = weight_of(context, p.experts->gate_up, 0);
   const ProductInput x = product_input(context, first, static_cast<const float*>(p.x.values),
                                        p.num_tokens, space.quantised, space.scales);
-  for (int32_t e = 0; e < static_cast<int32_t>(p.experts->gate_up.size()); ++e) {
+  for (int32_t e = 0; e < p.experts->gate_up.count; ++e) {
     if (space.expert_begin[e] < space.expert_begin[e + 1]) add_expert(context, p, x, e);
   }
   if (context.mode == CpuMode::kF32) return;

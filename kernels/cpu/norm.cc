@@ -42,7 +42,9 @@ void norm_row(const CpuContext& context, const AddNormParams& p, int64_t t) {
   float* out = static_cast<float*>(p.out.values) + t * hidden;
   if (p.delta != nullptr) {
     const float* delta = static_cast<const float*>(p.delta) + t * hidden;
-    for (int32_t c = 0; c < hidden; ++c) residual[c] = context.stored(residual[c] + delta[c]);
+    for (int32_t c = 0; c < hidden; ++c) {
+      residual[c] = context.stored(residual[c] + context.stored(delta[c]));
+    }
   }
   const float mean = sum_of_squares(residual, hidden) / static_cast<float>(hidden);
   const float factor = 1.0f / std::sqrt(mean + p.eps);

@@ -39,4 +39,10 @@ class PackedLinear {
   std::vector<float> scales_;  // [panels][groups][16]
 };
 
+// Weights of one shape; one that was not loaded has no rows.
+struct PackedStack {
+  StackShape shape;
+  std::vector<PackedLinear> weights;  // [shape.count]
+};
+
 }  // namespace mimo::kernels

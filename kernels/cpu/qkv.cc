@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -48,6 +49,12 @@ void finish_row(const CpuContext& context, const QkvParams& p, const Rotation& r
                 float* row) {
   const PagedKv& kv = p.kv;
   const int32_t run = p.runs.row_run[t];
+  const int64_t q_cols = int64_t{p.num_q_heads} * kv.k_dim;
+  float* q = static_cast<float*>(p.q) + t * q_cols;
+  if (p.runs.context[run] == 0) {
+    std::fill(q, q + q_cols, 0.0f);
+    return;
+  }
   const int32_t position = p.runs.context[run] - (p.runs.row_begin[run + 1] - t);
   CHECK_GE(position, 0);
   const int32_t half = p.rotary_dim / 2;
@@ -62,13 +69,12 @@ void finish_row(const CpuContext& context, const QkvParams& p, const Rotation& r
   for (int32_t h = 0; h < num_rotated; ++h) {
     rotate(row + int64_t{h} * kv.k_dim, cosines.data(), sines.data(), half);
   }
-  const int64_t q_cols = int64_t{p.num_q_heads} * kv.k_dim;
-  float* q = static_cast<float*>(p.q) + t * q_cols;
   for (int64_t c = 0; c < q_cols; ++c) q[c] = context.stored(row[c]);
   const float* k = row + q_cols;
+  const int32_t page_row = table_row(p.runs, run);
   const float* v = k + int64_t{kv.kv_heads} * kv.k_dim;
   for (int32_t h = 0; h < kv.kv_heads; ++h) {
-    const int64_t at = cache_row(kv, run, h, position);
+    const int64_t at = cache_row(kv, page_row, h, position);
     write_cache(kv.k, kv.k_dtype, at, kv.k_dim, k + int64_t{h} * kv.k_dim, 1.0f);
     write_cache(kv.v, kv.v_dtype, at, kv.v_dim, v + int64_t{h} * kv.v_dim, p.value_scale);
   }
@@ -76,10 +82,13 @@ void finish_row(const CpuContext& context, const QkvParams& p, const Rotation& r
 
 }  // namespace
 
-int64_t cache_row(const PagedKv& kv, int32_t run, int32_t head, int32_t position) {
-  const int32_t entry = position / kv.page_tokens - kv.first_page[run];
-  CHECK(entry >= 0 && entry < kv.stride);
-  const int64_t page = kv.pages[int64_t{run} * kv.stride + entry];
+int32_t table_row(const Runs& runs, int32_t run) {
+  return runs.slot == nullptr ? run : runs.slot[run];
+}
+
+int64_t cache_row(const PagedKv& kv, int32_t row, int32_t head, int32_t position) {
+  const int32_t entry = position / kv.page_tokens % kv.stride;
+  const int64_t page = kv.pages[int64_t{row} * kv.stride + entry];
   CHECK_GE(page, 0);
   return (page * kv.kv_heads + head) * kv.page_tokens + position % kv.page_tokens;
 }

@@ -38,7 +38,16 @@ void select(const std::vector<float>& values, int32_t count, std::vector<int32_t
   indices.resize(static_cast<size_t>(count));
 }
 
+bool is_padding(const Runs& runs, int64_t t) {
+  return runs.context != nullptr && runs.context[runs.row_run[t]] == 0;
+}
+
 void route_token(const RouteParams& p, int64_t t) {
+  if (is_padding(p.runs, t)) {
+    std::fill_n(p.expert_ids + t * p.experts_per_token, p.experts_per_token, -1);
+    std::fill_n(p.expert_weights + t * p.experts_per_token, p.experts_per_token, 0.0f);
+    return;
+  }
   const auto num_experts = static_cast<size_t>(p.num_experts);
   std::vector<float> scores(num_experts);
   std::vector<float> choice(num_experts);

@@ -13,8 +13,6 @@ namespace mimo::kernels {
 namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
-// A temperature below this is greedy: a division by it would leave one token anyway.
-constexpr float kTemperatureMin = 1e-5f;
 
 }  // namespace
 
@@ -92,12 +90,12 @@ int32_t Sampler::draw_from(std::span<const float> row, float max, int32_t positi
   return cut ? buffers.ids[drawn] : drawn;
 }
 
-TokenChoice Sampler::choose(int32_t position, SamplerBuffers& buffers) const {
+DrawResult Sampler::choose(int32_t position, SamplerBuffers& buffers, const Listed& listed) const {
   std::span<float> row(buffers.row);
-  TokenChoice choice;
+  DrawResult result;
   RowSummary summary = summarize(row);
-  choice.finite = summary.finite;
-  if (!summary.finite) return choice;
+  result.finite = summary.finite ? 1 : 0;
+  if (!summary.finite) return result;
   const bool described = params_.num_logprobs != -1;
   const bool adjusted =
       num_outputs_ < params_.min_tokens || !params_.logit_bias.empty() || !seen_.empty();
@@ -108,36 +106,37 @@ TokenChoice Sampler::choose(int32_t position, SamplerBuffers& buffers) const {
     summary = summarize(row);
     // Bias and masks may leave nothing that can be drawn.
     if (!std::isfinite(summary.max)) {
-      choice.finite = false;
-      return choice;
+      result.finite = 0;
+      return result;
     }
   }
-  const bool greedy = params_.temperature < kTemperatureMin;
-  choice.id = greedy ? index_of(row, summary.max) : draw_from(row, summary.max, position, buffers);
+  const bool greedy = params_.temperature < kGreedyTemperature;
+  result.id = greedy ? index_of(row, summary.max) : draw_from(row, summary.max, position, buffers);
   if (described) {
     const std::span<const float> model = adjusted ? std::span<const float>(buffers.model) : row;
-    describe(model, model_max, params_.num_logprobs, params_.raw_logits, buffers.weights, choice);
+    describe(model, model_max, params_.num_logprobs, params_.raw_logits, buffers.weights, listed,
+             result);
   }
-  return choice;
+  return result;
 }
 
 void describe(std::span<const float> row, float max, int32_t num_logprobs, bool raw_logits,
-              std::vector<float>& buffer, TokenChoice& choice) {
+              std::vector<float>& buffer, const Listed& listed, DrawResult& result) {
   if (num_logprobs == -1) return;
   const double shift = raw_logits ? 0.0 : log_sum_exp(row, max, buffer);
   const auto shown = [&](float logit) { return static_cast<float>(logit - shift); };
-  if (choice.id >= 0) {
-    choice.logprob = shown(row[choice.id]);
-    choice.rank = rank_of(row, choice.id);
+  if (result.id >= 0) {
+    result.logprob = shown(row[result.id]);
+    result.rank = rank_of(row, result.id);
   }
-  if (num_logprobs == kAllLogprobs) {
-    for (size_t i = 0; i < row.size(); ++i) {
-      choice.top.push_back({static_cast<int32_t>(i), shown(row[i])});
-    }
+  if (wants_full(num_logprobs)) {
+    CHECK(listed.full != nullptr);
+    for (size_t i = 0; i < row.size(); ++i) listed.full[i] = shown(row[i]);
     return;
   }
-  choice.top = best(row, num_logprobs);
-  for (TokenLogprob& entry : choice.top) entry.logprob = shown(entry.logprob);
+  CHECK_LE(num_logprobs, static_cast<int32_t>(listed.top.size()));
+  const std::vector<TokenLogprob> top = best(row, num_logprobs);
+  for (size_t i = 0; i < top.size(); ++i) listed.top[i] = {top[i].id, shown(top[i].logprob)};
 }
 
 }  // namespace mimo::kernels

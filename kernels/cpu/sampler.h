@@ -18,6 +18,12 @@ struct SamplerBuffers {
   std::vector<int32_t> ids;    // theirs
 };
 
+// Where the candidates of one row go; see SampleParams.
+struct Listed {
+  std::span<TokenLogprob> top;
+  float* full = nullptr;  // [vocab_limit] or null
+};
+
 // Draws one sequence's tokens: its parameters, and what it has to remember of the tokens so far.
 //
 // Thread:    one at a time.
@@ -26,7 +32,7 @@ class Sampler {
   explicit Sampler(const SamplerInit& init);
 
   // The token at `position`. buffers.row: the model's logits, overwritten. Does not count it.
-  TokenChoice choose(int32_t position, SamplerBuffers& buffers) const;
+  DrawResult choose(int32_t position, SamplerBuffers& buffers, const Listed& listed) const;
   void count(int32_t id);
 
  private:
@@ -47,8 +53,8 @@ class Sampler {
 };
 
 // What the logits say of token `id` (-1: no token), before anything is done to them.
-// num_logprobs as in SamplingParams; -1 leaves logprob, rank and top empty.
+// num_logprobs as in SamplingParams; -1 leaves all of it as it is.
 void describe(std::span<const float> row, float max, int32_t num_logprobs, bool raw_logits,
-              std::vector<float>& buffer, TokenChoice& choice);
+              std::vector<float>& buffer, const Listed& listed, DrawResult& result);
 
 }  // namespace mimo::kernels

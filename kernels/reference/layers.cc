@@ -43,7 +43,7 @@ Normed add_norm(const Matrix& residual, const Matrix* delta, std::span<const flo
     double squares = 0;
     for (int64_t c = 0; c < residual.cols; ++c) {
       double& x = out.residual.at(t, c);
-      if (delta != nullptr) x = stored(x + delta->at(t, c), mode);
+      if (delta != nullptr) x = stored(x + stored(delta->at(t, c), mode), mode);
       squares += x * x;
     }
     const double factor = 1.0 / std::sqrt(squares / static_cast<double>(residual.cols) + eps);
@@ -108,10 +108,12 @@ Matrix experts(const Matrix& x, int32_t first, std::span<const HostLinear> gate_
     for (int32_t k = 0; k < experts_per_token; ++k) {
       const auto at = static_cast<size_t>(t * experts_per_token + k);
       const int32_t e = expert_ids[at] - first;
-      if (e < 0 || e >= static_cast<int32_t>(gate_up.size())) continue;
+      if (expert_ids[at] < 0 || e < 0 || e >= static_cast<int32_t>(gate_up.size())) continue;
       const Matrix y =
           ffn(row, gate_up[static_cast<size_t>(e)], down[static_cast<size_t>(e)], mode);
-      for (int64_t c = 0; c < x.cols; ++c) out.at(t, c) += expert_weights[at] * y.at(0, c);
+      for (int64_t c = 0; c < x.cols; ++c) {
+        out.at(t, c) += expert_weights[at] * stored(y.at(0, c), mode);
+      }
     }
   }
   return stored(std::move(out), mode);

@@ -44,7 +44,7 @@ std::vector<double> distribution(std::span<const float> logits, const SamplerIni
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return x[a] > x[b]; });
   std::vector<double> out(x.size(), 0.0);
-  if (p.temperature < 1e-5f) {
+  if (p.temperature < kGreedyTemperature) {
     out[order[0]] = 1;
     return out;
   }

@@ -46,6 +46,11 @@ TEST_P(AttentionOp, MatchesTheReferenceInBothModes) {
       const auto part = [&](std::span<const float> all, int64_t cols) {
         return all.subspan(static_cast<size_t>(row * cols), static_cast<size_t>(rows * cols));
       };
+      if (kv.is_padding(s)) {
+        for (const float x : part(out, out_cols)) ASSERT_EQ(x, 0.0f) << "sequence " << s;
+        row += rows;
+        continue;
+      }
       const auto want = reference::attention(
           reference::matrix(part(q, q_cols), rows, q_cols), dense[s].k, dense[s].v, h,
           kv.positions(s), c.window, c.sinks ? sinks : std::span<const float>{}, scale, mode);
@@ -63,6 +68,11 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         AttentionCase{"empty", {heads(2, 1, 24, 40), 16, kF, kF}, {}},
         AttentionCase{"first_token", {heads(4, 2, 24, 40), 16, kF, kF}, {{1, 1}}},
+        AttentionCase{"padding",
+                      {heads(4, 2, 24, 40), 16, kF, kF},
+                      {{0, 1}, {20, 2}, {0, 3}, {1, 1}, {0, 1}},
+                      7,
+                      true},
         AttentionCase{"page_edges",
                       {heads(4, 2, 24, 40), 16, kF, kB},
                       {{15, 1}, {16, 1}, {17, 1}, {31, 2}, {32, 32}, {33, 5}}},
@@ -108,8 +118,14 @@ void expect_cache(const KvCase& kv, const QkvCase& c, const reference::Qkv& want
   const double k_tolerance = c.shape.k_dtype == kF ? 2e-5 : 2e-2;  // half a bf16 step near 4
   const double v_tolerance = c.shape.v_dtype == kF ? 2e-5 : 2e-2;
   int64_t row = 0;
+  int64_t written = 0;
   for (size_t s = 0; s < c.sequences.size(); ++s) {
     for (const int32_t j : kv.positions(s)) {
+      if (kv.is_padding(s)) {
+        ++row;
+        continue;
+      }
+      ++written;
       for (int32_t head = 0; head < h.kv_heads; ++head) {
         for (int32_t d = 0; d < h.k_dim; ++d) {
           ASSERT_NEAR(kv.k_at(s, j, head, d), want.k.at(row, head * h.k_dim + d), k_tolerance);
@@ -121,7 +137,7 @@ void expect_cache(const KvCase& kv, const QkvCase& c, const reference::Qkv& want
       ++row;
     }
   }
-  EXPECT_EQ(kv.num_written(), row * h.kv_heads * h.k_dim);
+  EXPECT_EQ(kv.num_written(), written * h.kv_heads * h.k_dim);
 }
 
 TEST_P(QkvOp, MatchesTheReferenceInBothModes) {
@@ -151,6 +167,11 @@ TEST_P(QkvOp, MatchesTheReferenceInBothModes) {
 
     const auto want = reference::qkv(reference::matrix(x, kv.num_tokens(), c.hidden), w.view(), h,
                                      kv.all_positions(), mode);
+    const int64_t q_cols = int64_t{h.num_q_heads} * h.k_dim;
+    for (int64_t i = 0; i < kv.num_tokens() * q_cols; ++i) {
+      const auto run = static_cast<size_t>(kv.row_run()[static_cast<size_t>(i / q_cols)]);
+      if (kv.is_padding(run)) q[i] = static_cast<float>(want.q.data[i]);
+    }
     EXPECT_LT(relative_error(q, want.q), tolerance(mode));
     expect_cache(kv, c, want);
   }
@@ -161,6 +182,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         QkvCase{"empty", {heads(2, 1, 24, 40), 16, kF, kF}, kB, 96, 8, {}},
         QkvCase{"small", {heads(4, 2, 24, 40), 16, kF, kF}, kB, 96, 8, {{1, 1}, {17, 3}, {33, 1}}},
+        QkvCase{"padding", {heads(2, 1, 24, 16), 16, kF, kF}, kB, 96, 8, {{0, 2}, {17, 3}, {0, 1}}},
         QkvCase{"no_rotation", {heads(2, 1, 24, 16), 16, kF, kB}, kB, 96, 0, {{20, 4}}},
         QkvCase{"all_rotated", {heads(2, 2, 16, 16), 32, kB, kF}, kF, 64, 16, {{70, 40}}},
         QkvCase{"real_heads_fp8",

@@ -69,21 +69,33 @@ TEST_P(Invariance, DenseFfn) {
 
 TEST_P(Invariance, RouteAndExperts) {
   auto ops = cpu_ops(mode());
-  ExpertWeights held{0, {}, {}};
+  std::vector<Weight> gate_up;
+  std::vector<Weight> down;
   for (uint32_t e = 0; e < 6; ++e) {
-    held.gate_up.push_back(
-        ops->load_linear(random_weight(dtype(), 80, kHidden, 80 + e).view()).value());
-    held.down.push_back(
-        ops->load_linear(random_weight(dtype(), kHidden, 40, 90 + e).view()).value());
+    gate_up.push_back(random_weight(dtype(), 80, kHidden, 80 + e));
+    down.push_back(random_weight(dtype(), kHidden, 40, 90 + e));
   }
+  const ExpertWeights held{0, load_stack(*ops, gate_up), load_stack(*ops, down)};
   const auto router = random_floats(6 * kHidden, 75, CpuMode::kF32);
   const std::vector<float> bias(6, 0.0f);
   expect_row_independent(input(), kHidden, kHidden,
                          [&](std::vector<float> x, int32_t rows, int32_t) {
                            std::vector<int32_t> ids(static_cast<size_t>(rows * 3));
                            auto weights = poisoned(rows * 3);
-                           ops->route({x.data(), router.data(), bias.data(), kHidden, 6, 3, 1, 1,
-                                       true, 1.0f, ids.data(), weights.data(), rows});
+                           ops->route({x.data(),
+                                       router.data(),
+                                       bias.data(),
+                                       {},
+                                       kHidden,
+                                       6,
+                                       3,
+                                       1,
+                                       1,
+                                       true,
+                                       1.0f,
+                                       ids.data(),
+                                       weights.data(),
+                                       rows});
                            auto out = poisoned(rows * kHidden);
                            ops->experts({{x.data(), nullptr, nullptr, kHidden},
                                          &held,

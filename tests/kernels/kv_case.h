@@ -8,7 +8,7 @@
 
 namespace mimo::kernels::test {
 
-// One sequence of a step: `context` keys after it, the last `rows` of them new.
+// One sequence of a step: `context` keys after it, the last `rows` of them new. Context 0: padding.
 struct Sequence {
   int32_t context = 1;
   int32_t rows = 1;
@@ -21,9 +21,9 @@ struct KvShape {
   DType v_dtype = DType::kF32;
 };
 
-// Pools and page tables of a step. Pages stand in random order; what no sequence has written is
-// NaN, entries behind a sequence's pages are -1, and where `window` is given the pages before it
-// are not there at all.
+// Pools and page tables of a step. Pages and the tables' rows stand in random order; what no
+// sequence has written is NaN, table entries of no page are -1, and where `window` is given the
+// pages before it are not there at all.
 class KvCase {
  public:
   KvCase(const KvShape& shape, const std::vector<Sequence>& sequences, int32_t window,
@@ -37,24 +37,36 @@ class KvCase {
       num_tokens_ += sequence.rows;
       const int32_t oldest = sequence.context - sequence.rows + 1 - window;
       first_page_.push_back(window > 0 ? std::max(0, oldest) / shape.page_tokens : 0);
-      const int32_t last = (sequence.context - 1) / shape.page_tokens;
-      stride_ = std::max(stride_, last - first_page_.back() + 2);
+      stride_ = std::max(stride_, num_pages(s) + 1);
     }
     row_begin_.push_back(num_tokens_);
+    set_rows_per_run();
     lay_out_pages(seed);
   }
 
   int32_t num_tokens() const { return num_tokens_; }
   Runs runs() const {
-    return {num_tokens_, static_cast<int32_t>(sequences_.size()), row_begin_.data(),
-            context_.data(), row_run_.data()};
+    return {num_tokens_,       static_cast<int32_t>(sequences_.size()),
+            row_begin_.data(), context_.data(),
+            row_run_.data(),   slot_.data(),
+            rows_per_run_max_};
   }
   PagedKv kv() {
     const auto& h = shape_.heads;
-    return {k_.data(), v_.data(),          shape_.k_dtype, shape_.v_dtype,     h.kv_heads, h.k_dim,
-            h.v_dim,   shape_.page_tokens, pages_.data(),  first_page_.data(), stride_};
+    return {k_.data(), v_.data(), shape_.k_dtype,     shape_.v_dtype, h.kv_heads,
+            h.k_dim,   h.v_dim,   shape_.page_tokens, pages_.data(),  stride_};
   }
+  // What runs() and kv() point at, for a backend that keeps copies of its own.
+  const std::vector<int32_t>& row_begin() const { return row_begin_; }
+  const std::vector<int32_t>& context() const { return context_; }
+  const std::vector<int32_t>& row_run() const { return row_run_; }
+  const std::vector<int32_t>& slot() const { return slot_; }
+  const std::vector<int32_t>& pages() const { return pages_; }  // [table rows, stride]
+  std::vector<uint8_t>& k_pool() { return k_; }
+  std::vector<uint8_t>& v_pool() { return v_; }
+  bool is_padding(size_t s) const { return sequences_[s].context == 0; }
   std::vector<int32_t> positions(size_t s) const {
+    if (is_padding(s)) return std::vector<int32_t>(static_cast<size_t>(sequences_[s].rows), 0);
     std::vector<int32_t> out;
     for (int32_t i = sequences_[s].context - sequences_[s].rows; i < sequences_[s].context; ++i) {
       out.push_back(i);
@@ -121,6 +133,7 @@ class KvCase {
       out.num_tokens_ += sequences[s].rows;
     }
     out.row_begin_.push_back(out.num_tokens_);
+    out.set_rows_per_run();
     return out;
   }
   void take_pools(KvCase& from) {
@@ -135,16 +148,31 @@ class KvCase {
   }
 
  private:
+  int32_t num_pages(size_t s) const {
+    if (is_padding(s)) return 0;
+    return (sequences_[s].context - 1) / shape_.page_tokens - first_page_[s] + 1;
+  }
+  void set_rows_per_run() {
+    rows_per_run_max_ = 1;
+    for (const Sequence& s : sequences_) rows_per_run_max_ = std::max(rows_per_run_max_, s.rows);
+  }
+  static std::vector<int32_t> shuffled(int32_t count, std::mt19937& generator) {
+    std::vector<int32_t> out(static_cast<size_t>(count));
+    for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<int32_t>(i);
+    std::shuffle(out.begin(), out.end(), generator);
+    return out;
+  }
   void lay_out_pages(uint32_t seed) {
     const auto num_runs = static_cast<int32_t>(sequences_.size());
-    std::vector<int32_t> ids(static_cast<size_t>(num_runs * stride_ + 3));
-    for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i);
-    std::shuffle(ids.begin(), ids.end(), std::mt19937(seed));
-    pages_.assign(static_cast<size_t>(num_runs * stride_), -1);
+    std::mt19937 generator(seed);
+    const std::vector<int32_t> ids = shuffled(num_runs * stride_ + 3, generator);
+    const int32_t num_slots = num_runs + 2;
+    slot_ = shuffled(num_slots, generator);
+    slot_.resize(sequences_.size());
+    pages_.assign(static_cast<size_t>(num_slots * stride_), -1);
     size_t next = 0;
-    for (int32_t s = 0; s < num_runs; ++s) {
-      const int32_t last = (context_[s] - 1) / shape_.page_tokens;
-      for (int32_t e = 0; e <= last - first_page_[s]; ++e) pages_[s * stride_ + e] = ids[next++];
+    for (size_t s = 0; s < sequences_.size(); ++s) {
+      for (int32_t i = 0; i < num_pages(s); ++i) pages_[entry(s, first_page_[s] + i)] = ids[next++];
     }
     const auto& h = shape_.heads;
     const int64_t rows = static_cast<int64_t>(ids.size()) * h.kv_heads * shape_.page_tokens;
@@ -152,11 +180,14 @@ class KvCase {
     v_.assign(static_cast<size_t>(rows * h.v_dim * dtype_bytes(shape_.v_dtype)), 0xff);
   }
 
+  // The place of a sequence's logical page in the tables.
+  size_t entry(size_t s, int32_t page) const {
+    return static_cast<size_t>(slot_[s] * stride_ + page % stride_);
+  }
   // -1 where the page is not there.
   int64_t index(size_t s, int32_t j, int32_t head, int32_t dim, int32_t d) const {
-    const int32_t entry = j / shape_.page_tokens - first_page_[s];
-    if (entry < 0) return -1;
-    const int64_t page = pages_[s * static_cast<size_t>(stride_) + static_cast<size_t>(entry)];
+    if (j / shape_.page_tokens < first_page_[s]) return -1;
+    const int64_t page = pages_[entry(s, j / shape_.page_tokens)];
     return ((page * shape_.heads.kv_heads + head) * shape_.page_tokens + j % shape_.page_tokens) *
                dim +
            d;
@@ -184,6 +215,8 @@ class KvCase {
   std::vector<int32_t> row_begin_;
   std::vector<int32_t> context_;
   std::vector<int32_t> row_run_;
+  std::vector<int32_t> slot_;
+  int32_t rows_per_run_max_ = 1;
   std::vector<int32_t> first_page_;
   std::vector<int32_t> pages_;
   std::vector<uint8_t> k_;

@@ -143,15 +143,13 @@ TEST_P(ExpertsOp, MatchesTheReferenceInBothModes) {
   std::vector<int32_t> ids;  // expert 4 has no tokens
   for (int32_t t = 0; t < c.tokens; ++t) {
     ids.push_back(t % 4);
-    ids.push_back(5 + t % 3);
+    ids.push_back(t % 7 == 6 ? -1 : 5 + t % 3);
   }
   const auto weights = random_floats(2 * c.tokens, 31, CpuMode::kF32);
   for (const CpuMode mode : kModes) {
     SCOPED_TRACE(mode_name(mode));
     auto ops = cpu_ops(mode);
-    ExpertWeights loaded{c.first, {}, {}};
-    for (const auto& view : gate_up_views) loaded.gate_up.push_back(ops->load_linear(view).value());
-    for (const auto& view : down_views) loaded.down.push_back(ops->load_linear(view).value());
+    const ExpertWeights loaded{c.first, load_stack(*ops, gate_up), load_stack(*ops, down)};
     const auto x = random_floats(c.tokens * c.hidden, 32, mode);
     auto out = poisoned(c.tokens * c.hidden);
 
@@ -236,11 +234,46 @@ TEST(RouteOp, EqualScoresGoToTheLowerExpertAndGroup) {
   std::vector<int32_t> ids(3, -1);
   auto weights = poisoned(3);
 
-  ops->route({x.data(), weight.data(), bias.data(), 8, 8, 3, 2, 1, true, 1.0f, ids.data(),
-              weights.data(), 1});
+  ops->route({x.data(),
+              weight.data(),
+              bias.data(),
+              {},
+              8,
+              8,
+              3,
+              2,
+              1,
+              true,
+              1.0f,
+              ids.data(),
+              weights.data(),
+              1});
 
   EXPECT_EQ(ids, (std::vector<int32_t>{0, 1, 2}));
   for (const float w : weights) EXPECT_NEAR(w, 1.0 / 3, 1e-6);
+}
+
+TEST(RouteOp, PaddingRowsGetNoExperts) {
+  auto ops = cpu_ops(CpuMode::kDevice);
+  const auto x = random_floats(3 * 8, 44, CpuMode::kDevice);
+  const auto weight = random_floats(4 * 8, 45, CpuMode::kF32);
+  const std::vector<float> bias(4, 0.0f);
+  std::vector<int32_t> ids(3 * 2, 7);
+  auto weights = poisoned(3 * 2);
+  const std::vector<int32_t> row_run{0, 1, 2};
+  const std::vector<int32_t> context{5, 0, 1};
+  RouteParams p{x.data(), weight.data(), bias.data(),    {}, 8, 4, 2, 1, 1, true,
+                1.0f,     ids.data(),    weights.data(), 3};
+  p.runs.context = context.data();
+  p.runs.row_run = row_run.data();
+
+  ops->route(p);
+
+  for (const size_t at : {2, 3}) {
+    EXPECT_EQ(ids[at], -1);
+    EXPECT_EQ(weights[at], 0.0f);
+  }
+  for (const size_t at : {0, 1, 4, 5}) EXPECT_TRUE(ids[at] >= 0 && weights[at] > 0);
 }
 
 }  // namespace

@@ -77,7 +77,7 @@ TEST(EmbedOp, GivesTheRowsHeldHereAndZeros) {
     const std::vector<int32_t> ids{100, 136, 99, 137, 0, 117};
     auto out = poisoned(6 * 96);
 
-    ops->embed({ids.data(), loaded, 100, out.data(), 6});
+    ops->embed({ids.data(), nullptr, loaded, 100, out.data(), 6});
 
     const auto want = reference::weight(table.view());
     for (size_t t = 0; t < ids.size(); ++t) {

@@ -14,11 +14,14 @@ class Draws {
 
   TokenChoice one(const SamplerInit& init, int32_t position) {
     ops_->set_sampler(0, init);
+    num_logprobs_ = init.params.num_logprobs;
     return next(position);
   }
   TokenChoice next(int32_t position) {
     const int32_t zero = 0;
-    TokenChoice out;
+    std::vector<TokenLogprob> top(kTopLogprobsMax);
+    std::vector<float> full(logits_.size(), kNan);
+    DrawResult result;
     SampleParams p;
     p.logits = logits_.data();
     p.shard_cols = static_cast<int32_t>(logits_.size());
@@ -28,14 +31,21 @@ class Draws {
     p.slots = &zero;
     p.positions = &position;
     p.num_draws = 1;
-    p.out = &out;
+    p.last_tokens = &last_token_;
+    p.results = &result;
+    p.top = top.data();
+    p.top_max = kTopLogprobsMax;
+    p.full = full.data();
     ops_->sample(p);
-    return out;
+    EXPECT_EQ(last_token_, result.id);
+    return make_choice(result, num_logprobs_, top, full);
   }
 
  private:
   std::unique_ptr<Ops> ops_ = cpu_ops(CpuMode::kF32, 1);
   std::vector<float> logits_;
+  int32_t num_logprobs_ = -1;
+  int32_t last_token_ = 0;
 };
 
 std::vector<float> row(uint32_t seed = 5) {
@@ -195,6 +205,11 @@ TEST(Sampler, LogprobsAreTheModelsOwn) {
   EXPECT_EQ(choice.top[0].id, best);
   EXPECT_NEAR(choice.top[0].logprob, want[static_cast<size_t>(best)], 1e-5);
 
+  init.params.num_logprobs = kTopLogprobsMax + 1;  // out of a full row
+  const TokenChoice many = draws.one(init, 0);
+  ASSERT_EQ(many.top.size(), size_t{kTopLogprobsMax} + 1);
+  for (size_t i = 0; i < choice.top.size(); ++i) EXPECT_EQ(many.top[i], choice.top[i]);
+
   init.params.num_logprobs = kAllLogprobs;
   init.params.raw_logits = true;
   const TokenChoice all = draws.one(init, 0);
@@ -218,28 +233,32 @@ TEST(Sampler, ShardsAreOneRowAndPaddingIsMasked) {
   init.params.temperature = 0;
   init.params.num_logprobs = 0;
   for (const int32_t slot : {0, 3}) ops->set_sampler(slot, init);
-  const std::vector<int32_t> rows{1, 0};
-  const std::vector<int32_t> slots{3, 0};
-  const std::vector<int32_t> positions{9, 5};
-  std::vector<TokenChoice> out(2);
+  const std::vector<int32_t> rows{1, 0, 0};
+  const std::vector<int32_t> slots{3, 0, -1};
+  const std::vector<int32_t> positions{9, 5, 0};
+  std::vector<DrawResult> out(3, DrawResult{77, 7, 7, 7});
+  std::vector<int32_t> last_tokens(4, -7);
 
-  ops->sample({logits.data(), 2, 30, kVocab, 2, rows.data(), slots.data(), positions.data(), 2,
-               out.data()});
+  ops->sample({logits.data(), 2, 30, kVocab, 2, rows.data(), slots.data(), positions.data(), 3,
+               false, last_tokens.data(), out.data()});
   const std::vector<int32_t> tokens{out[0].id, -1};
-  std::vector<TokenChoice> scored(2);
-  ops->score(
-      {logits.data(), 2, 30, kVocab, 2, rows.data(), tokens.data(), 2, 2, false, scored.data()});
+  std::vector<DrawResult> scored(2);
+  std::vector<TokenLogprob> top(2 * 3);
+  ops->score({logits.data(), 2, 30, kVocab, 2, rows.data(), tokens.data(), 2, 2, false,
+              scored.data(), top.data(), 3});
 
   for (size_t i = 0; i < 2; ++i) {
     const auto& want = wanted[static_cast<size_t>(rows[i])];
     const auto best = std::max_element(want.begin(), want.end()) - want.begin();
     EXPECT_EQ(out[i].id, best);
     EXPECT_EQ(out[i].rank, 1);
-    EXPECT_EQ(scored[i].top[0].id, best);
+    EXPECT_EQ(top[3 * i].id, best);
   }
   EXPECT_EQ(scored[0].logprob, out[0].logprob);
   EXPECT_EQ(scored[0].rank, 1);
   EXPECT_EQ(scored[1].rank, 0);
+  EXPECT_EQ(last_tokens, (std::vector<int32_t>{out[1].id, -7, -7, out[0].id}));
+  EXPECT_EQ(out[2].id, 77);  // padding
 }
 
 TEST(Sampler, SaysWhenARowIsNotFinite) {

@@ -77,6 +77,19 @@ inline Weight random_weight(DType dtype, int64_t rows, int64_t cols, uint32_t se
   return out;
 }
 
+// All of `weights` in one stack of the backend's; they have one shape. None: a stack of none.
+inline LinearStack load_stack(Ops& ops, std::span<const Weight> weights) {
+  if (weights.empty()) return {};
+  const Weight& first = weights.front();
+  const LinearStack out = ops.make_stack({static_cast<int32_t>(weights.size()), first.dtype,
+                                          first.rows, first.cols, first.rows_per_scale})
+                              .value();
+  for (size_t i = 0; i < weights.size(); ++i) {
+    ops.load_into(out, static_cast<int32_t>(i), weights[i].view()).value();
+  }
+  return out;
+}
+
 // |out - want| / |want|, both as long vectors; infinite where `out` has a NaN.
 inline double relative_error(std::span<const float> out, const reference::Matrix& want) {
   EXPECT_EQ(out.size(), want.data.size());

@@ -1,0 +1,1 @@
+#include "kernels/cuda/attention/attention_ops.h"

@@ -1,0 +1,1 @@
+#include "kernels/cuda/product/product_ops.h"

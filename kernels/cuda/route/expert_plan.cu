@@ -1,0 +1,1 @@
+#include "kernels/cuda/route/expert_plan.h"

@@ -1,0 +1,1 @@
+#include "kernels/cuda/route/route_ops.h"

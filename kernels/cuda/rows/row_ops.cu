@@ -1,0 +1,230 @@
+#include "kernels/cuda/rows/row_ops.h"
+
+#include <algorithm>
+#include <cstdint>
+
+#include "base/check.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/device/fp8.cuh"
+#include "kernels/device/pdl.cuh"
+#include "kernels/device/reduce.cuh"
+#include "kernels/device/vec.cuh"
+
+namespace mimo::kernels::cuda {
+namespace {
+
+using device::Bf16x8;
+
+constexpr int32_t kGroup = 128;                            // columns that share a scale
+constexpr int32_t kGroupThreads = kGroup / Bf16x8::kSize;  // 16
+constexpr int32_t kThreadsMax = 1024;
+constexpr int32_t kCopyThreads = 256;
+constexpr int32_t kHiddenMax = 4 * kThreadsMax * Bf16x8::kSize;
+static_assert(32 % kGroupThreads == 0, "a group's largest value is found inside a warp");
+
+// --- Steps --------------------------------------------------------------------------------------
+
+// The e4m3 copy of this thread's eight columns and, from the group's first thread, its scale. All
+// lanes of the warp call; lanes that are not `active` hold zeros and write nothing.
+__device__ __forceinline__ void store_quantised(const Bf16x8& values, bool active, uint8_t* q,
+                                                float* q_scale) {
+  float x[Bf16x8::kSize];
+  values.to_floats(x);
+  float largest = 0.0f;
+#pragma unroll
+  for (int i = 0; i < Bf16x8::kSize; ++i) largest = fmaxf(largest, fabsf(x[i]));
+  const float scale = device::fp8_scale(device::lanes_max<kGroupThreads>(largest));
+  const uint2 packed = device::scaled_e4m3(x, __frcp_rn(scale));
+  if (!active) return;
+  *reinterpret_cast<uint2*>(q) = packed;
+  if (threadIdx.x % kGroupThreads == 0) *q_scale = scale;
+}
+
+__device__ __forceinline__ void copy_row(const uint16_t* from, uint16_t* to, int32_t cols) {
+  constexpr int32_t kStep = kCopyThreads * Bf16x8::kSize;
+  for (int32_t c = static_cast<int32_t>(threadIdx.x) * Bf16x8::kSize; c < cols; c += kStep) {
+    (from == nullptr ? Bf16x8::zeros() : Bf16x8::load(from + c)).store(to + c);
+  }
+}
+
+// --- Kernels ------------------------------------------------------------------------------------
+
+// grid [T]; block: whole warps, kVecs * blockDim * 8 >= H. The row stays in registers.
+template <int kVecs>
+__global__ void __launch_bounds__(kThreadsMax)
+    add_norm_kernel(const __grid_constant__ AddNormParams p) {
+  __shared__ float scratch[32];
+  const int32_t hidden = p.out.cols;
+  const int64_t row = int64_t{blockIdx.x} * hidden;
+  const auto column = [](int v) {
+    return static_cast<int32_t>(v * blockDim.x + threadIdx.x) * Bf16x8::kSize;
+  };
+  float weight[kVecs][Bf16x8::kSize];
+#pragma unroll
+  for (int v = 0; v < kVecs; ++v) {
+    if (column(v) < hidden) device::load_constant(p.weight + column(v), weight[v]);
+  }
+  device::let_next_start();
+  device::wait_for_inputs();
+
+  auto* residual = static_cast<uint16_t*>(p.residual) + row;
+  const auto* delta = static_cast<const uint16_t*>(p.delta);
+  float x[kVecs][Bf16x8::kSize];
+  float squares = 0.0f;
+#pragma unroll
+  for (int v = 0; v < kVecs; ++v) {
+    const bool active = column(v) < hidden;
+    Bf16x8 values = active ? Bf16x8::load(residual + column(v)) : Bf16x8::zeros();
+    values.to_floats(x[v]);
+    if (delta != nullptr && active) {
+      float added[Bf16x8::kSize];
+      Bf16x8::load(delta + row + column(v)).to_floats(added);
+#pragma unroll
+      for (int i = 0; i < Bf16x8::kSize; ++i) x[v][i] = __fadd_rn(x[v][i], added[i]);
+      values = Bf16x8::rounded(x[v]);
+      values.store(residual + column(v));
+      values.to_floats(x[v]);
+    }
+#pragma unroll
+    for (int i = 0; i < Bf16x8::kSize; ++i) squares = fmaf(x[v][i], x[v][i], squares);
+  }
+  const float mean = __fdiv_rn(device::block_sum(squares, scratch), static_cast<float>(hidden));
+  const float factor = __frcp_rn(__fsqrt_rn(mean + p.eps));
+
+  const int32_t num_groups = (hidden + kGroup - 1) / kGroup;
+#pragma unroll
+  for (int v = 0; v < kVecs; ++v) {
+    const bool active = column(v) < hidden;
+#pragma unroll
+    for (int i = 0; i < Bf16x8::kSize; ++i) {
+      x[v][i] = active ? __fmul_rn(__fmul_rn(x[v][i], factor), weight[v][i]) : 0.0f;
+    }
+    const Bf16x8 out = Bf16x8::rounded(x[v]);
+    if (active) out.store(static_cast<uint16_t*>(p.out.values) + row + column(v));
+    if (p.out.q == nullptr) continue;
+    store_quantised(out, active, p.out.q + row + column(v),
+                    p.out.q_scales + int64_t{blockIdx.x} * num_groups + column(v) / kGroup);
+  }
+}
+
+// A thread: eight columns of a row whose width is rounded up to whole groups.
+__global__ void __launch_bounds__(kCopyThreads)
+    quantise_kernel(const __grid_constant__ QuantiseParams p) {
+  device::let_next_start();
+  device::wait_for_inputs();
+  const int32_t num_groups = (p.cols + kGroup - 1) / kGroup;
+  const int32_t threads_per_row = num_groups * kGroupThreads;
+  const int64_t at = int64_t{blockIdx.x} * kCopyThreads + threadIdx.x;
+  const int64_t row = at / threads_per_row;
+  const int32_t col = static_cast<int32_t>(at % threads_per_row) * Bf16x8::kSize;
+  const bool active = row < p.num_rows && col < p.cols;
+  const int64_t element = row * p.cols + col;
+  const Bf16x8 values =
+      active ? Bf16x8::load(static_cast<const uint16_t*>(p.x) + element) : Bf16x8::zeros();
+  store_quantised(values, active, p.q + element, p.q_scales + row * num_groups + col / kGroup);
+}
+
+struct EmbedTask {
+  const uint16_t* table;  // [rows, ld] bf16
+  int32_t rows;
+  int32_t ld;
+  int32_t cols;
+  int32_t vocab_begin;
+  const int32_t* ids;
+  const int32_t* last_tokens;
+  uint16_t* out;  // [T, cols] bf16
+};
+
+// grid [T]
+__global__ void __launch_bounds__(kCopyThreads) embed_kernel(const __grid_constant__ EmbedTask p) {
+  device::let_next_start();
+  device::wait_for_inputs();
+  int32_t token = p.ids[blockIdx.x];
+  if (token < 0) token = p.last_tokens[~token];
+  const int64_t id = int64_t{token} - p.vocab_begin;
+  const bool here = token >= 0 && id >= 0 && id < p.rows;
+  copy_row(here ? p.table + id * p.ld : nullptr, p.out + int64_t{blockIdx.x} * p.cols, p.cols);
+}
+
+// grid [R]
+__global__ void __launch_bounds__(kCopyThreads)
+    gather_kernel(const __grid_constant__ GatherRowsParams p) {
+  device::let_next_start();
+  device::wait_for_inputs();
+  copy_row(static_cast<const uint16_t*>(p.in) + int64_t{p.rows[blockIdx.x]} * p.cols,
+           static_cast<uint16_t*>(p.out) + int64_t{blockIdx.x} * p.cols, p.cols);
+}
+
+__global__ void __launch_bounds__(kCopyThreads)
+    scatter_kernel(const __grid_constant__ ScatterParams p) {
+  device::let_next_start();
+  device::wait_for_inputs();
+  const int64_t i = int64_t{blockIdx.x} * kCopyThreads + threadIdx.x;
+  if (i < p.count) p.table[p.at[i]] = p.values[i];
+}
+
+// --- Launchers ----------------------------------------------------------------------------------
+
+bool aligned(const void* at, uintptr_t bytes) {
+  return reinterpret_cast<uintptr_t>(at) % bytes == 0;
+}
+
+unsigned num_blocks(int64_t threads) {
+  return static_cast<unsigned>((threads + kCopyThreads - 1) / kCopyThreads);
+}
+
+}  // namespace
+
+void RowOps::embed(const EmbedParams& p) {
+  if (p.num_tokens == 0) return;
+  const DeviceMatrix& table = context_.matrix(p.table);
+  CHECK(table.dtype == DType::kBf16);
+  CHECK(table.cols % Bf16x8::kSize == 0 && table.ld % Bf16x8::kSize == 0);
+  CHECK(p.num_tokens > 0 && p.ids != nullptr && aligned(p.out, 16));
+  const EmbedTask task{static_cast<const uint16_t*>(table.values),
+                       table.rows,
+                       table.ld,
+                       table.cols,
+                       p.vocab_begin,
+                       p.ids,
+                       p.last_tokens,
+                       static_cast<uint16_t*>(p.out)};
+  launch(embed_kernel, {dim3(p.num_tokens), dim3(kCopyThreads)}, context_.stream(), task);
+}
+
+void RowOps::add_norm(const AddNormParams& p) {
+  const int32_t hidden = p.out.cols;
+  CHECK(hidden > 0 && hidden % Bf16x8::kSize == 0 && hidden <= kHiddenMax);
+  CHECK_EQ(p.out.q == nullptr, p.out.q_scales == nullptr);
+  CHECK(aligned(p.residual, 16) && aligned(p.delta, 16) && aligned(p.weight, 16));
+  CHECK(aligned(p.out.values, 16) && aligned(p.out.q, 8));
+  if (p.num_tokens == 0) return;
+  CHECK(p.num_tokens > 0 && p.residual != nullptr && p.out.values != nullptr);
+  const int32_t num_vecs = hidden / Bf16x8::kSize;
+  const int32_t threads = std::min((num_vecs + 31) / 32 * 32, kThreadsMax);
+  const LaunchShape shape{dim3(p.num_tokens), dim3(threads)};
+  if (num_vecs <= kThreadsMax) return launch(add_norm_kernel<1>, shape, context_.stream(), p);
+  if (num_vecs <= 2 * kThreadsMax) return launch(add_norm_kernel<2>, shape, context_.stream(), p);
+  launch(add_norm_kernel<4>, shape, context_.stream(), p);
+}
+
+void RowOps::gather_rows(const GatherRowsParams& p) {
+  if (p.num_rows == 0) return;
+  CHECK(p.num_rows > 0 && p.cols > 0 && p.cols % Bf16x8::kSize == 0);
+  CHECK(p.rows != nullptr && aligned(p.in, 16) && aligned(p.out, 16));
+  launch(gather_kernel, {dim3(p.num_rows), dim3(kCopyThreads)}, context_.stream(), p);
+}
+
+void RowOps::scatter(const ScatterParams& p) {
+  CHECK_GE(p.count, 0);
+  launch(scatter_kernel, {dim3(num_blocks(p.count)), dim3(kCopyThreads)}, context_.stream(), p);
+}
+
+void quantise(const QuantiseParams& p, cudaStream_t stream) {
+  CHECK(p.num_rows >= 0 && p.cols > 0 && p.cols % Bf16x8::kSize == 0);
+  CHECK(aligned(p.x, 16) && aligned(p.q, 8));
+  const int64_t threads = int64_t{p.num_rows} * ((p.cols + kGroup - 1) / kGroup) * kGroupThreads;
+  launch(quantise_kernel, {dim3(num_blocks(threads)), dim3(kCopyThreads)}, stream, p);
+}
+
+}  // namespace mimo::kernels::cuda

@@ -1,0 +1,1 @@
+#include "kernels/cuda/sampling/sampling_ops.h"

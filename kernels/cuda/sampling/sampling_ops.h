@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "base/result.h"
+#include "kernels/cuda/device_context.h"
+#include "kernels/ops.h"
+
+namespace mimo::kernels::cuda {
+
+// Draws and scores over the whole vocabulary; every slot's parameters and counts are on the device.
+//
+// Thread:    one.
+// Lifetime:  `context` outlives it.
+class SamplingOps {
+ public:
+  explicit SamplingOps(DeviceContext& context);
+  ~SamplingOps();
+
+  Result<void> prepare(const StepLimits& limits);
+  void set_sampler(int32_t slot, const SamplerInit& init);
+  void clear_sampler(int32_t slot);
+  void sample(const SampleParams& p);
+  void score(const ScoreParams& p);
+
+ private:
+  struct State;
+  DeviceContext& context_;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace mimo::kernels::cuda

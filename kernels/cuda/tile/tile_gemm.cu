@@ -1,0 +1,1 @@
+#include "kernels/cuda/tile/tile_gemm.h"
