@@ -44,6 +44,7 @@ Result<std::unique_ptr<DeviceContext>> DeviceContext::create(const CudaOptions& 
 }
 
 DeviceContext::~DeviceContext() {
+  (void)cudaSetDevice(options_.device);
   if (stream_ != nullptr) {
     cudaStreamSynchronize(stream_);
     cudaStreamDestroy(stream_);
@@ -51,6 +52,8 @@ DeviceContext::~DeviceContext() {
   for (auto it = device_memory_.rbegin(); it != device_memory_.rend(); ++it) cudaFree(*it);
   for (auto it = host_memory_.rbegin(); it != host_memory_.rend(); ++it) cudaFreeHost(*it);
 }
+
+void DeviceContext::make_current() const { CUDA_CHECK(cudaSetDevice(options_.device)); }
 
 Result<void*> DeviceContext::allocate(int64_t bytes, Purpose purpose) {
   CHECK_GE(bytes, 0);

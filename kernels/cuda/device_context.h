@@ -36,6 +36,7 @@ struct DeviceMatrix {
 struct CudaOptions {
   int32_t device = 0;            // ordinal
   int64_t memory_bytes_max = 0;  // 0 = no bound of its own
+  bool record = true;            // false: Ops::recorded() runs its body at every call
 };
 
 // One device, one stream, and all memory that this backend takes on it.
@@ -50,7 +51,11 @@ class DeviceContext {
   DeviceContext(const DeviceContext&) = delete;
   DeviceContext& operator=(const DeviceContext&) = delete;
 
+  const CudaOptions& options() const { return options_; }
   int32_t device() const { return options_.device; }
+  // CUDA keeps a current device for each thread: before a thread's first work here, and after it
+  // worked on another device.
+  void make_current() const;
   int32_t num_sms() const { return num_sms_; }
   int32_t capability() const { return capability_; }              // 90, 100
   int32_t shared_bytes_max() const { return shared_bytes_max_; }  // that a block may ask for

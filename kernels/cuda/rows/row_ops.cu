@@ -19,7 +19,7 @@ constexpr int32_t kGroup = 128;                            // columns that share
 constexpr int32_t kGroupThreads = kGroup / Bf16x8::kSize;  // 16
 constexpr int32_t kThreadsMax = 1024;
 constexpr int32_t kCopyThreads = 256;
-constexpr int32_t kHiddenMax = 4 * kThreadsMax * Bf16x8::kSize;
+constexpr int32_t kHiddenMax = 2 * kThreadsMax * Bf16x8::kSize;
 static_assert(32 % kGroupThreads == 0, "a group's largest value is found inside a warp");
 
 // --- Steps --------------------------------------------------------------------------------------
@@ -204,8 +204,7 @@ void RowOps::add_norm(const AddNormParams& p) {
   const int32_t threads = std::min((num_vecs + 31) / 32 * 32, kThreadsMax);
   const LaunchShape shape{dim3(p.num_tokens), dim3(threads)};
   if (num_vecs <= kThreadsMax) return launch(add_norm_kernel<1>, shape, context_.stream(), p);
-  if (num_vecs <= 2 * kThreadsMax) return launch(add_norm_kernel<2>, shape, context_.stream(), p);
-  launch(add_norm_kernel<4>, shape, context_.stream(), p);
+  launch(add_norm_kernel<2>, shape, context_.stream(), p);
 }
 
 void RowOps::gather_rows(const GatherRowsParams& p) {
