@@ -29,7 +29,8 @@ class CudaOps : public Ops {
   virtual Result<LinearStack> random_stack(const StackShape& shape, uint64_t seed) = 0;
   // Normal deviates times `deviation`.
   virtual Result<float*> random_floats(int64_t count, float deviation, uint64_t seed) = 0;
-  // The same as bf16, into memory that is there: activations and caches of a bench.
+  // The same as bf16, into memory that is there: activations and caches of a bench. `count` is a
+  // multiple of 8.
   virtual void fill_normal_bf16(void* values, int64_t count, float deviation, uint64_t seed) = 0;
 };
 
