@@ -68,7 +68,7 @@ KvStore::KvStore(const Options& options)
 Result<void> KvStore::apply(const KvChanges& changes) {
   TRY(check(changes));
   for (const SlotId slot : changes.releases) release(slot);
-  for (const SlotId slot : changes.admissions) active_[slot.value] = true;
+  for (const auto& admission : changes.admissions) admit(admission);
   for (const auto& change : changes.returns) give_back(change);
   for (const auto& change : changes.grants) grant(change);
   check_sums();
@@ -83,7 +83,7 @@ Result<void> KvStore::check(const KvChanges& changes) {
     if (g.present) g.num_freed[change.slot.value] = 0;
   }
   for (const SlotId slot : changes.releases) TRY(check_release(slot));
-  for (const SlotId slot : changes.admissions) TRY(check_admission(slot));
+  for (const auto& admission : changes.admissions) TRY(check_admission(admission));
   for (const auto& change : changes.returns) TRY(check_return(change));
   for (const auto& change : changes.grants) TRY(check_grant(change));
   return {};
@@ -113,8 +113,12 @@ bool KvStore::will_be_active(SlotId slot) const {
          (active_[slot.value] && released_in_[slot.value] != applying_);
 }
 
-Result<void> KvStore::check_admission(SlotId slot) {
+Result<void> KvStore::check_admission(const KvChanges::Admission& admission) {
+  const SlotId slot = admission.slot;
   TRY(check_slot(slot, "admission"));
+  if (admission.num_cached < 0)
+    return internal_error("admission to " + text(slot) + " with num_cached " +
+                          std::to_string(admission.num_cached) + ", expected at least 0");
   if (will_be_active(slot))
     return internal_error("admission to " + text(slot) + ", which is active");
   admitted_in_[slot.value] = applying_;
@@ -184,6 +188,14 @@ void KvStore::release(SlotId slot) {
     table.first_page = 0;
   }
   active_[slot.value] = false;
+}
+
+void KvStore::admit(const KvChanges::Admission& admission) {
+  const auto slot = static_cast<size_t>(admission.slot.value);
+  active_[slot] = true;
+  for (Group& g : groups_) {
+    if (g.present) g.tables[slot].first_page = g.pool.spec.first_live_page(admission.num_cached);
+  }
 }
 
 void KvStore::give_back(const KvChanges::Return& change) {

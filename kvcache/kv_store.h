@@ -22,9 +22,17 @@ const char* kv_plane_name(KvPlane plane);
 const char* page_state_name(PageState state);
 
 // What one step does to the pages, in this order: releases (a slot and all its pages go),
-// admissions (a slot without pages), returns (a slot's first pages of a window group go), grants
-// (pages appended to a slot's table). Borrowed for one call.
+// admissions (a slot without pages, whose tables begin where a sequence that has read `num_cached`
+// tokens still looks: KvSpec::first_live_page), returns (a slot's first pages of a window group
+// go), grants (pages appended to a slot's table). Borrowed for one call.
 struct KvChanges {
+  struct Admission {
+    // Most sequences begin with nothing read.
+    Admission(SlotId s, int32_t cached = 0) : slot(s), num_cached(cached) {}
+
+    SlotId slot;
+    int32_t num_cached = 0;
+  };
   struct Return {
     SlotId slot;
     KvKind kind = KvKind::kWindow;
@@ -36,7 +44,7 @@ struct KvChanges {
     std::span<const PageId> pages;
   };
   std::vector<SlotId> releases = {};
-  std::vector<SlotId> admissions = {};
+  std::vector<Admission> admissions = {};
   std::vector<Return> returns = {};
   std::vector<Grant> grants = {};
 };
@@ -111,13 +119,14 @@ class KvStore {
   Result<void> check(const KvChanges& changes);
   Result<void> check_slot(SlotId slot, const char* what) const;
   Result<void> check_release(SlotId slot);
-  Result<void> check_admission(SlotId slot);
+  Result<void> check_admission(const KvChanges::Admission& admission);
   Result<void> check_active(SlotId slot, const char* what) const;
   Result<void> check_return(const KvChanges::Return& change);
   Result<void> check_grant(const KvChanges::Grant& change);
   bool will_be_active(SlotId slot) const;
 
   void release(SlotId slot);
+  void admit(const KvChanges::Admission& admission);
   void give_back(const KvChanges::Return& change);
   void grant(const KvChanges::Grant& change);
   void check_sums() const;

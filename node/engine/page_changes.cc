@@ -5,7 +5,9 @@ namespace mimo::node {
 kvcache::KvChanges page_changes(const StepPlan& plan) {
   kvcache::KvChanges changes;
   changes.releases = plan.releases;
-  for (const Admission& admission : plan.admissions) changes.admissions.push_back(admission.slot);
+  for (const Admission& admission : plan.admissions) {
+    changes.admissions.emplace_back(admission.slot, admission.num_cached);
+  }
   for (const PageReturn& change : plan.returns) {
     changes.returns.push_back({change.slot, change.kind, change.num_pages});
   }

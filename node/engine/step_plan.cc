@@ -53,6 +53,7 @@ void put_admission(ByteWriter& out, const Admission& admission) {
   put_sampling(out, admission.sampling);
   put_ids(out, admission.tokens);
   put(out, admission.num_prompt);
+  put(out, admission.num_cached);
   out.svarint(admission.num_prompt_logprobs);
 }
 
@@ -152,6 +153,7 @@ Admission get_admission(Fields& in) {
   admission.sampling = get_sampling(in);
   admission.tokens = in.ids();
   admission.num_prompt = in.natural();
+  admission.num_cached = in.natural();
   admission.num_prompt_logprobs = in.integer();
   if (admission.num_prompt > static_cast<int64_t>(admission.tokens.size())) in.fail();
   return admission;

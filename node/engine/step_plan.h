@@ -18,6 +18,9 @@ struct Admission {
   kernels::SamplingParams sampling = {};
   std::vector<int32_t> tokens = {};  // prompt, then the outputs a preempted sequence already had
   int32_t num_prompt = 0;            // <= tokens.size()
+  // The first so many tokens are not read again: the pages granted in this plan hold their K and V
+  // (of a window group those that are still seen). Less than tokens.size().
+  int32_t num_cached = 0;
   int32_t num_prompt_logprobs = -1;  // as SamplingParams::num_logprobs, for the prompt's tokens
 };
 

@@ -204,6 +204,29 @@ TEST(KvStore, AGroupWithoutLayersHasNoPool) {
   EXPECT_EQ(store->pool_bytes(kWindow, KvPlane::kK), 0);
 }
 
+TEST(KvStore, ASlotWithCachedTokensBeginsAtTheFirstPageThatIsStillSeen) {
+  auto store = make_store();
+  const Ids full = ids({3, 4, 5, 6, 7}), window = ids({0, 2});
+  KvChanges changes;
+  changes.admissions = {{SlotId{1}, 70}};
+  changes.grants = {{SlotId{1}, kFull, full}, {SlotId{1}, kWindow, window}};
+
+  store->apply(changes).value();
+
+  EXPECT_EQ(store->page_table(SlotId{1}, kFull).first_page, 0);
+  // Position 70 sees positions 39 to 70: pages 2 to 4.
+  EXPECT_EQ(store->page_table(SlotId{1}, kWindow).first_page, 2);
+  changes = {};
+  changes.releases = {SlotId{1}};
+  changes.admissions = {SlotId{1}};
+  store->apply(changes).value();
+  EXPECT_EQ(store->page_table(SlotId{1}, kWindow).first_page, 0);
+  changes = {};
+  changes.admissions = {{SlotId{0}, -1}};
+  EXPECT_EQ(store->apply(changes).error().message,
+            "admission to slot 0 with num_cached -1, expected at least 0");
+}
+
 TEST(KvStore, RefusesBadOptions) {
   const auto code = [](const KvStore::Options& options) {
     return KvStore::create(options).error().code;

@@ -18,6 +18,7 @@ Admission random_admission(std::mt19937_64& random) {
   Admission a{.slot = SlotId{pick(random, 0, 300)}};
   for (int32_t n = pick(random, 0, 20); n > 0; --n) a.tokens.push_back(pick(random, 0, 152575));
   a.num_prompt = pick(random, 0, static_cast<int32_t>(a.tokens.size()));
+  a.num_cached = pick(random, 0, a.num_prompt);
   a.num_prompt_logprobs = pick(random, -2, 20);
   kernels::SamplingParams& p = a.sampling;
   p.temperature = static_cast<float>(pick(random, 0, 100)) / 50;
