@@ -1,0 +1,187 @@
+#!/usr/bin/env bash
+# Everything that needs a GPU: kernels against the reference, compute-sanitizer, the model, groups of
+# two, the whole server, the benches. See tests/README.md.
+#
+#   tests/gpu.sh pack            where there is nvcc, with or without a GPU: builds, packs build/gpu.tar.xz
+#   tests/gpu.sh PART...         on the GPU machine: kernels sanitize model groups server kernel-bench
+#                                step-bench group-bench, or all; uses build/gpu.tar.xz when it is there and
+#                                builds the preset gpu otherwise
+#
+# Results go to $OUT, or build/gpu-results.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
+out=${OUT:-$root/build/gpu-results}
+mkdir -p "$out"
+# Compilers that the environment names may belong to another C++ library than the system's.
+unset CC CXX
+export HOME=${HOME:-/root}
+failed=()
+passed=0
+
+say() { printf '\n== %s (%ds)\n' "$*" "$SECONDS"; }
+
+# --- Packing ------------------------------------------------------------------
+
+# Shared libraries that the programs in $1 need and a plain machine lacks go to $1/lib.
+gather_libraries() {
+  local folder=$1 program
+  mkdir -p "$folder/lib/ucx"
+  for program in "$folder"/bin/*; do
+    ldd "$program" | awk '/=> \//{print $3}' |
+      grep -vE '/(libc|libm|libpthread|libdl|librt|libresolv|libstdc\+\+|libgcc_s|libnccl|libcublas.*|libcuda.*)\.so'
+  done | sort -u | xargs -I{} cp -Lu {} "$folder/lib/"
+  cp -Lu /usr/lib/x86_64-linux-gnu/ucx/libuct_cma.so.0 "$folder/lib/ucx/" 2>/dev/null
+  for program in "$folder"/bin/*; do
+    command -v patchelf >/dev/null && patchelf --force-rpath --set-rpath '$ORIGIN/lib:$ORIGIN/../lib' "$program"
+  done
+}
+
+pack() {
+  set -e
+  cmake --preset gpu >/dev/null
+  cmake --build build/gpu -- --quiet
+  local pack=build/gpu-pack
+  rm -rf "$pack"
+  mkdir -p "$pack/tests" "$pack/bench" "$pack/bin"
+  find build/gpu/tests -type f -executable \( -name '*cuda*test' -o -name '*cuda*helper' \) -exec cp {} "$pack/tests/" \;
+  cp build/gpu/bench/{kernel,step,all_reduce}_bench "$pack/bench/"
+  if [ "${1:-}" != kernels ]; then
+    cmake --preset release >/dev/null
+    cmake --build build/release --target mimo mimo-coordinator mimo-worker mimo_cuda -- --quiet
+    cp build/release/bin/{mimo,mimo-coordinator,mimo-worker,libmimo_cuda.so} "$pack/bin/"
+    gather_libraries "$pack"
+  fi
+  find "$pack" -type f -exec strip --strip-debug {} \; 2>/dev/null
+  echo "$root" >"$pack/source"
+  git rev-parse --short HEAD >"$pack/commit"
+  tar -C "$pack" -c . | xz -T2 -6 >build/gpu.tar.xz
+  ls -l build/gpu.tar.xz
+}
+
+# --- Unpacking ----------------------------------------------------------------
+
+# Sets $kit, with tests/, bench/ and maybe bin/.
+ready() {
+  kit=$root/build/gpu-kit
+  if [ -f build/gpu.tar.xz ]; then
+    rm -rf "$kit"
+    mkdir -p "$kit"
+    tar -C "$kit" -xJf build/gpu.tar.xz
+    # Tests find their data where the tree was when they were built.
+    local source
+    source=$(cat "$kit/source")
+    if [ ! -e "$source" ]; then
+      mkdir -p "$(dirname "$source")"
+      ln -s "$root" "$source"
+    fi
+    commit=$(cat "$kit/commit")
+  else
+    cmake --preset gpu && cmake --build build/gpu -- --quiet || exit 1
+    mkdir -p "$kit"
+    ln -sfn "$root/build/gpu/bench" "$kit/bench"
+    mkdir -p "$kit/tests"
+    find build/gpu/tests -type f -executable -name '*cuda*' -exec ln -sf "$root/{}" "$kit/tests/" \;
+    commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
+  fi
+  gpu_libraries=$(dirname "$(ldconfig -p | awk '/libcublasLt.so/{print $NF; exit}')" 2>/dev/null)
+  for folder in /usr/local/cuda/lib64 /usr/local/cuda/lib /usr/local/cuda/extras/CUPTI/lib64; do
+    [ -d "$folder" ] && gpu_libraries="$gpu_libraries:$folder"
+  done
+  local torch
+  torch=$(find / -maxdepth 8 -name 'libcublasLt.so.13' -not -path '/proc/*' 2>/dev/null | head -n 1)
+  [ -n "$torch" ] && gpu_libraries="$gpu_libraries:$(dirname "$torch")"
+  torch=$(find / -maxdepth 9 -name 'libnccl.so.2' -not -path '/proc/*' 2>/dev/null | head -n 1)
+  [ -n "$torch" ] && gpu_libraries="$gpu_libraries:$(dirname "$torch")"
+  export LD_LIBRARY_PATH="$gpu_libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+  export NCCL_NVLS_ENABLE=0
+}
+
+# A gtest binary: its failures and its closing lines; the whole log stays in $out.
+run_test() {
+  local name=$1 seconds=$2
+  shift 2
+  local log=$out/$name.log
+  local begin=$SECONDS
+  timeout "$seconds" "$kit/tests/$name" --gtest_brief=1 "$@" >"$log" 2>&1
+  local status=$?
+  if [ $status -eq 0 ]; then
+    passed=$((passed + 1))
+    printf '%-32s %4ds %s\n' "$name" $((SECONDS - begin)) "$(grep -E 'PASSED|SKIPPED' "$log" | tr '\n' ' ')"
+  else
+    failed+=("$name")
+    printf '%-32s %4ds FAILED, status %d\n' "$name" $((SECONDS - begin)) "$status"
+    grep -vE '^\[ +(OK|RUN)' "$log" | tail -n "${TAIL:-25}"
+  fi
+}
+
+# --- Parts --------------------------------------------------------------------
+
+part_kernels() {
+  local name
+  for name in ${KERNEL_TESTS:-rows route sampling attention tile product ops}; do
+    [ -x "$kit/tests/${name}_cuda_test" ] && run_test "${name}_cuda_test" 150
+  done
+}
+
+# Small cases only: the tools slow a kernel down a hundredfold.
+part_sanitize() {
+  local tool name log
+  for tool in ${SANITIZERS:-memcheck racecheck initcheck synccheck}; do
+    for name in ${KERNEL_TESTS:-rows route sampling attention tile product}; do
+      log=$out/$tool-$name.log
+      local begin=$SECONDS
+      timeout "${SANITIZE_SECONDS:-60}" compute-sanitizer --tool "$tool" --error-exitcode 9 --print-limit 5 \
+        "$kit/tests/${name}_cuda_test" --gtest_brief=1 --gtest_filter='*Small*' >"$log" 2>&1
+      local status=$?
+      [ $status -eq 0 ] && passed=$((passed + 1)) || failed+=("$tool:$name")
+      printf '%-10s %-10s %4ds status %d %s\n' "$tool" "$name" $((SECONDS - begin)) $status \
+        "$(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$log" | tail -n 1)"
+      [ $status -eq 0 ] || grep -E '=========' "$log" | head -n 12
+    done
+  done
+}
+
+part_model() { run_test model_cuda_test 280; }
+
+part_groups() {
+  local name
+  for name in nccl_group_cuda_test rank_cuda_test; do
+    [ -x "$kit/tests/$name" ] && run_test "$name" 120
+  done
+}
+
+part_kernel-bench() {
+  "$kit/bench/kernel_bench" --commit "$commit" --out "$out/kernel_bench.json" ${KERNEL_BENCH:-} 2>&1 |
+    tee "$out/kernel_bench.txt"
+}
+
+part_step-bench() {
+  "$kit/bench/step_bench" --commit "$commit" --out "$out/step_bench.json" ${STEP_BENCH:-} 2>&1 |
+    tee "$out/step_bench.txt"
+}
+
+part_group-bench() {
+  "$kit/bench/all_reduce_bench" --commit "$commit" --out "$out/all_reduce_bench.json" 2>&1 |
+    tee "$out/all_reduce_bench.txt"
+}
+
+part_server() { bash "$root/tests/gpu_server.sh" "$kit/bin" "$out" && passed=$((passed + 1)) || failed+=(server); }
+
+if [ "${1:-}" = pack ]; then
+  pack "${2:-}"
+  exit
+fi
+parts=("$@")
+[ ${#parts[@]} -eq 0 ] && parts=(all)
+[ "${parts[0]}" = all ] && parts=(kernels sanitize model groups server group-bench kernel-bench step-bench)
+say "ready"
+nvidia-smi --query-gpu=name,memory.total,clocks.sm --format=csv,noheader
+ready
+for part in "${parts[@]}"; do
+  say "$part"
+  "part_$part"
+done
+say "done"
+echo "$passed passed, ${#failed[@]} failed ${failed[*]:-}"
+[ ${#failed[@]} -eq 0 ]
