@@ -54,7 +54,11 @@ class CudaOpsImpl final : public CudaOps {
   Stream stream() const override { return {context_->stream()}; }
 
   Result<void*> allocate(int64_t bytes, Purpose purpose) override {
-    return idle().allocate(bytes, purpose);
+    TRY_ASSIGN(void* const memory, idle().allocate(bytes, purpose));
+    if (context_->options().random_pools && (purpose == Purpose::kK || purpose == Purpose::kV)) {
+      fill_normal_bf16(memory, bytes / 16 * 8, 1.0f, static_cast<uint64_t>(purpose) + 1);
+    }
+    return memory;
   }
   Result<Linear> load_linear(const HostLinear& weight) override {
     (void)idle();

@@ -37,6 +37,7 @@ struct CudaOptions {
   int32_t device = 0;            // ordinal
   int64_t memory_bytes_max = 0;  // 0 = no bound of its own
   bool record = true;            // false: Ops::recorded() runs its body at every call
+  bool random_pools = false;     // K and V begin as normal deviates instead of zeros: for benches
 };
 
 // One device, one stream, and all memory that this backend takes on it.
