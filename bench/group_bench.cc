@@ -1,4 +1,4 @@
-// all_reduce of a group of processes on this machine: UcxGroup beside the barest thing that could
+// all_reduce of a group of processes on this machine: over UCX beside the barest thing that could
 // do the same, a mesh of TCP sockets that poll. One JSON line a case; microseconds on rank 0.
 //
 //   group_bench [num_ranks ...]     2 and 4 if none are given
@@ -12,7 +12,7 @@
 #include "bench/rank_fork.h"
 #include "parallel/ordered_sum.h"
 #include "parallel/tcp_address.h"
-#include "parallel/ucx_group.h"
+#include "parallel/ucx_endpoint.h"
 
 namespace mimo::bench {
 namespace {
@@ -123,7 +123,7 @@ void run_rank(int32_t rank, int32_t size, int fd) {
     options.bind_host = "127.0.0.1";
     auto endpoint = parallel::UcxEndpoint::open(options).value();
     const auto addresses = swap_addresses(fd, size, endpoint->address());
-    auto group = parallel::UcxGroup::form(std::move(endpoint), rank, addresses, Epoch{1}).value();
+    auto group = endpoint->form(rank, addresses, Epoch{1}).value();
     measure("ucx", rank, size, [&](std::vector<float>& data) {
       const auto count = static_cast<int64_t>(data.size());
       group->all_reduce(DType::kF32, data.data(), count, {}).value();

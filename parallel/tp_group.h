@@ -40,6 +40,10 @@ class TpGroup {
   // Returns when every rank has called it.
   virtual Result<void> barrier() = 0;
 
+  // The error that broke the group, if one did. On a device the calls above only queue their work:
+  // what it brought counts only when this is ok after the stream has run it. Cheap.
+  virtual Result<void> check() { return {}; }
+
   // Pending and later calls of this rank answer kUnavailable within 100 ms.
   virtual void abort() = 0;
 };

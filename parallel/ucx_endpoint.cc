@@ -9,6 +9,7 @@ UcxEndpoint::UcxEndpoint(std::unique_ptr<UcxWorker> worker, std::string address)
 UcxEndpoint::~UcxEndpoint() = default;
 
 std::function<void()> UcxEndpoint::aborter() const {
+  CHECK(worker_ != nullptr);  // before form()
   return [aborted = worker_->share_aborted()] { aborted->set(); };
 }
 

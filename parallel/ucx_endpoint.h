@@ -4,18 +4,19 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
+#include "parallel/group_endpoint.h"
 
 namespace mimo::parallel {
 
 class UcxWorker;
 
-// This process's end of a UCX group before the group is known: open it, send address() to whoever
-// collects the ranks' addresses, then hand it to UcxGroup::form. One endpoint serves one formation.
+// Ranks as processes on the CPU, over UCX. Blocks while it waits, never spins.
 //
-// Thread:    one at a time.
-class UcxEndpoint final {
+// Thread:    one at a time; what aborter() gave any.
+class UcxEndpoint final : public GroupEndpoint {
  public:
   struct Options {
     // The address of the network interface to use, "127.0.0.1" or "10.0.0.3"; empty: every
@@ -29,19 +30,19 @@ class UcxEndpoint final {
 
   // kInvalidArgument when no interface has bind_host; kUnavailable when UCX finds no device.
   static Result<std::unique_ptr<UcxEndpoint>> open(const Options& options);
-  ~UcxEndpoint();
+  ~UcxEndpoint() override;
   UcxEndpoint(const UcxEndpoint&) = delete;
   UcxEndpoint& operator=(const UcxEndpoint&) = delete;
 
-  // Printable ASCII, a few hundred characters. The same for every peer.
-  const std::string& address() const { return address_; }
-
-  // Call it from any thread, now or later: UcxGroup::form() with this endpoint, and every operation
-  // of the group, answers kUnavailable as after TpGroup::abort().
-  std::function<void()> aborter() const;
+  // Printable ASCII, a few hundred characters.
+  std::string address() const override { return address_; }
+  // Also kFailedPrecondition: a peer is of a newer epoch. A time-out names the ranks that did not
+  // come.
+  Result<std::unique_ptr<TpGroup>> form(int32_t rank, const std::vector<std::string>& addresses,
+                                        Epoch epoch, int64_t timeout_ms = kGroupTimeoutMs) override;
+  std::function<void()> aborter() const override;
 
  private:
-  friend class UcxGroup;
   UcxEndpoint(std::unique_ptr<UcxWorker> worker, std::string address);
 
   std::unique_ptr<UcxWorker> worker_;

@@ -1,9 +1,8 @@
-#include "parallel/ucx_group.h"
-
 #include <cstring>
 #include <optional>
 
 #include "parallel/ordered_sum.h"
+#include "parallel/ucx_endpoint.h"
 #include "parallel/ucx_peers.h"
 
 namespace mimo::parallel {
@@ -157,21 +156,21 @@ class UcxRank final : public TpGroup {
 
 }  // namespace
 
-Result<std::unique_ptr<TpGroup>> UcxGroup::form(std::unique_ptr<UcxEndpoint> endpoint, int32_t rank,
-                                                std::vector<std::string> addresses, Epoch epoch,
-                                                int64_t timeout_ms) {
-  CHECK(endpoint != nullptr);
+Result<std::unique_ptr<TpGroup>> UcxEndpoint::form(int32_t rank,
+                                                   const std::vector<std::string>& addresses,
+                                                   Epoch epoch, int64_t timeout_ms) {
+  CHECK(worker_ != nullptr);
   const auto size = static_cast<int32_t>(addresses.size());
   if (rank < 0 || rank >= size) {
     return invalid_argument("rank " + std::to_string(rank) + ": expected 0 .. size - 1 with " +
                             std::to_string(size) + " addresses");
   }
-  if (addresses[rank] != endpoint->address()) {
+  if (addresses[rank] != address_) {
     return invalid_argument("the address of rank " + std::to_string(rank) +
                             " is not this process's endpoint");
   }
   const std::string context = "group of epoch " + std::to_string(epoch.value);
-  auto peers = UcxPeers::connect(std::move(endpoint->worker_), rank, addresses, epoch);
+  auto peers = UcxPeers::connect(std::move(worker_), rank, addresses, epoch);
   if (!peers.ok()) return peers.error().with_context(context);
   auto out = std::make_unique<UcxRank>(std::move(peers).value(), timeout_ms);
   if (auto greeted = out->greet(); !greeted.ok()) return greeted.error().with_context(context);

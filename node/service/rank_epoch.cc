@@ -5,7 +5,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "parallel/single_group.h"
-#include "parallel/ucx_group.h"
+#include "parallel/ucx_endpoint.h"
 
 namespace mimo::node {
 namespace {
@@ -107,9 +107,7 @@ Result<void> RankEpoch::connect(const v1::FormGroup& form) {
                             " group addresses; expected " + std::to_string(assign_.size()));
   }
   std::vector<std::string> addresses(form.group_addresses().begin(), form.group_addresses().end());
-  TRY_ASSIGN(auto group,
-             parallel::UcxGroup::form(std::move(endpoint_), assign_.rank(), std::move(addresses),
-                                      Epoch{epoch()}, timeout_ms()));
+  TRY_ASSIGN(auto group, endpoint_->form(assign_.rank(), addresses, Epoch{epoch()}, timeout_ms()));
   {
     std::lock_guard lock(mutex_);
     group_ = std::move(group);

@@ -18,9 +18,9 @@
 #include "node/service/leader_desk.h"
 #include "node/service/live_figures.h"
 #include "node/service/probe.h"
+#include "parallel/group_endpoint.h"
 #include "parallel/plan_channel_tcp.h"
 #include "parallel/tp_group.h"
-#include "parallel/ucx_endpoint.h"
 
 namespace mimo::node {
 
@@ -82,7 +82,7 @@ class RankEpoch {
   const Context context_;
   const Handlers handlers_;
   std::unique_ptr<checkpoint::Checkpoint> checkpoint_;
-  std::unique_ptr<parallel::UcxEndpoint> endpoint_;      // until the group is formed
+  std::unique_ptr<parallel::GroupEndpoint> endpoint_;
   std::function<void()> abort_forming_;                  // set with the endpoint
   std::unique_ptr<parallel::TcpPlanListener> listener_;  // rank 0
   double load_seconds_ = 0;

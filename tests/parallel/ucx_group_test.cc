@@ -1,4 +1,4 @@
-#include "parallel/ucx_group.h"
+#include "parallel/ucx_endpoint.h"
 
 #include <gtest/gtest.h>
 

@@ -15,7 +15,7 @@
 #include <thread>
 
 #include "base/hash.h"
-#include "parallel/ucx_group.h"
+#include "parallel/ucx_endpoint.h"
 #include "tests/parallel/group_cases.h"
 
 namespace mimo::parallel {
@@ -68,7 +68,7 @@ class Rank final {
     words >> rank >> epoch >> timeout_ms;
     std::vector<std::string> addresses;
     for (std::string address; words >> address;) addresses.push_back(address);
-    auto formed = UcxGroup::form(std::move(endpoint_), rank, addresses, Epoch{epoch}, timeout_ms);
+    auto formed = endpoint_->form(rank, addresses, Epoch{epoch}, timeout_ms);
     if (!formed.ok()) return say(formed.error());
     group_ = std::move(formed).value();
     return say({});
