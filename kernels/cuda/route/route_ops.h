@@ -6,7 +6,7 @@
 
 namespace mimo::kernels::cuda {
 
-// The router: fp32 throughout.
+// The router: fp32 throughout. x is exact as fp32, products are fused multiply-adds.
 //
 // Thread:    one.
 // Lifetime:  `context` outlives it.
@@ -19,7 +19,9 @@ class RouteOps {
 
  private:
   DeviceContext& context_;
-  float* scores_ = nullptr;  // [tokens_max, num_experts]
+  float* scores_ = nullptr;      // [splits, T, E] sums of x w^T over a split's columns
+  int64_t num_scores_ = 0;       // entries of scores_
+  uint32_t* arrived_ = nullptr;  // [1] blocks of a launch that are done; 0 between launches
 };
 
 }  // namespace mimo::kernels::cuda
