@@ -17,6 +17,13 @@ __device__ __forceinline__ void copy_async_16(uint32_t to, const void* from, boo
                : "memory");
 }
 
+// Eight bytes, both 8-byte aligned.
+__device__ __forceinline__ void copy_async_8(uint32_t to, const void* from, bool there) {
+  const int bytes = there ? 8 : 0;
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(to), "l"(from), "r"(bytes)
+               : "memory");
+}
+
 // This thread's copies since its last commit are one group.
 __device__ __forceinline__ void copy_async_commit() {
   asm volatile("cp.async.commit_group;" ::: "memory");

@@ -1,0 +1,62 @@
+#include "kernels/cuda/tile/tensor_maps.h"
+
+#include <cuda_runtime.h>
+
+#include <string>
+
+#include "base/check.h"
+
+namespace mimo::kernels::cuda {
+
+Result<TensorMaps> TensorMaps::create() {
+  void* found = nullptr;
+  cudaDriverEntryPointQueryResult result = cudaDriverEntryPointSymbolNotFound;
+  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found,
+                                                             12000, cudaEnableDefault, &result);
+  if (error != cudaSuccess || result != cudaDriverEntryPointSuccess || found == nullptr) {
+    return Error{Code::kFailedPrecondition,
+                 std::string("the driver has no cuTensorMapEncodeTiled (query result ") +
+                     std::to_string(static_cast<int>(result)) + ", " + cudaGetErrorString(error) +
+                     "); expected a driver of CUDA 12 or later"};
+  }
+  return TensorMaps(reinterpret_cast<Encode>(found));
+}
+
+const CUtensorMap& TensorMaps::weight(const DeviceMatrix& w, int32_t box_rows) {
+  CHECK(w.dtype == DType::kF8E4m3);
+  const auto at = weights_.find(w.values);
+  if (at != weights_.end()) {
+    const DeviceMatrix& of = at->second.of;
+    CHECK(of.count == w.count && of.rows == w.rows && of.cols == w.cols && of.ld == w.ld);
+    return at->second.map;
+  }
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(w.cols), static_cast<cuuint64_t>(w.rows),
+                              static_cast<cuuint64_t>(w.count)};
+  const cuuint64_t strides[] = {static_cast<cuuint64_t>(w.ld),
+                                static_cast<cuuint64_t>(w.value_bytes())};
+  const CUtensorMap map = encode(w.values, 3, sizes, strides, box_rows);
+  return weights_.emplace(w.values, Made{w, map}).first->second.map;
+}
+
+CUtensorMap TensorMaps::rows(const void* values, int64_t num_rows, int64_t row_bytes,
+                             int32_t box_rows) const {
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(row_bytes),
+                              static_cast<cuuint64_t>(num_rows)};
+  const cuuint64_t strides[] = {static_cast<cuuint64_t>(row_bytes)};
+  return encode(values, 2, sizes, strides, box_rows);
+}
+
+CUtensorMap TensorMaps::encode(const void* values, int32_t rank, const cuuint64_t* sizes,
+                               const cuuint64_t* strides, int32_t box_rows) const {
+  const cuuint32_t box[] = {128, static_cast<cuuint32_t>(box_rows), 1};
+  const cuuint32_t steps[] = {1, 1, 1};
+  CUtensorMap map;
+  const CUresult result = encode_(
+      &map, CU_TENSOR_MAP_DATA_TYPE_UINT8, static_cast<cuuint32_t>(rank), const_cast<void*>(values),
+      sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+      CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  CHECK_EQ(static_cast<int>(result), static_cast<int>(CUDA_SUCCESS));
+  return map;
+}
+
+}  // namespace mimo::kernels::cuda

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cuda.h>
+
+#include <cstdint>
+#include <unordered_map>
+
+#include "base/result.h"
+#include "kernels/cuda/device_context.h"
+
+namespace mimo::kernels::cuda {
+
+// Tensor maps for TMA: boxes of 128 bytes by some rows, with the 128-byte swizzle. The driver's
+// function is looked up at run time, so that the program starts where there is no driver.
+//
+// Thread:    one.
+// Lifetime:  the maps are values; a weight stays where it was when its map was made.
+class TensorMaps {
+ public:
+  // kFailedPrecondition: the driver has no cuTensorMapEncodeTiled.
+  static Result<TensorMaps> create();
+
+  // An e4m3 weight [count][rows][ld]: x columns, y rows, z which of them. Made once.
+  const CUtensorMap& weight(const DeviceMatrix& w, int32_t box_rows);
+  // Bytes [num_rows][row_bytes], rows contiguous; row_bytes a multiple of 16.
+  CUtensorMap rows(const void* values, int64_t num_rows, int64_t row_bytes, int32_t box_rows) const;
+
+ private:
+  using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*,
+                              const cuuint64_t*, const cuuint64_t*, const cuuint32_t*,
+                              const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle,
+                              CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
+  struct Made {
+    DeviceMatrix of;
+    CUtensorMap map;
+  };
+
+  explicit TensorMaps(Encode encode) : encode_(encode) {}
+  CUtensorMap encode(const void* values, int32_t rank, const cuuint64_t* sizes,
+                     const cuuint64_t* strides, int32_t box_rows) const;
+
+  Encode encode_;
+  std::unordered_map<const void*, Made> weights_;  // by where the values lie
+};
+
+}  // namespace mimo::kernels::cuda

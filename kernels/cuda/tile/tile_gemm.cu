@@ -1,1 +1,0 @@
-#include "kernels/cuda/tile/tile_gemm.h"
