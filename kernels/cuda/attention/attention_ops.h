@@ -3,12 +3,16 @@
 #include <cstdint>
 
 #include "base/result.h"
+#include "kernels/cuda/attention/attention_args.h"
 #include "kernels/cuda/device_context.h"
 #include "kernels/ops.h"
 
 namespace mimo::kernels::cuda {
 
-// Attention over the paged cache, decode rows and prompt rows in one call.
+// Attention over the paged cache, decode rows and prompt rows in one call: portable mma.sync
+// kernels, widths as attention_kernel.h has them. A row's result depends on its own run and on the
+// step's number of runs and longest run (which set how sequences are split), never on what the
+// other runs hold; the same call gives the same bits.
 //
 // Thread:    one.
 // Lifetime:  `context` outlives it.
@@ -21,10 +25,15 @@ class AttentionOps {
   void attention(const AttentionParams& p);
 
  private:
+  AttentionArgs arguments(const AttentionParams& p) const;
+  void check(const AttentionParams& p) const;
+
   DeviceContext& context_;
-  // Partial results of split sequences; sizes in attention_ops.cc.
-  void* workspace_ = nullptr;
-  int64_t workspace_bytes_ = 0;
+  // Partial results of split sequences; shapes in attention_args.h.
+  float* partial_sums_ = nullptr;
+  float* partial_stats_ = nullptr;
+  int32_t* arrivals_ = nullptr;
+  int32_t v_dim_max_ = 0;
 };
 
 }  // namespace mimo::kernels::cuda

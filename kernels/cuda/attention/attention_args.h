@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+
+namespace mimo::kernels::cuda {
+
+// Runs of at most so many rows are the decode kernel's, longer ones the prompt kernel's.
+constexpr int32_t kDecodeRowsMax = 8;
+// Packed rows (query rows times the heads of a kv head) of one block.
+constexpr int32_t kDecodeTileRows = 64;
+constexpr int32_t kPromptTileRows = 128;
+constexpr int32_t kSplitsMax = 64;
+// Keys of one pass; passes begin at multiples of it.
+constexpr int32_t kKeyBlock = 64;
+// Fewer keys are not worth a split: their merge costs as much as their reading. Untuned.
+constexpr int32_t kSplitKeysMin = 128;
+
+// AttentionParams as the kernels read them. Packed row i of a run and a kv head is query row
+// i / group, head kv_head * group + i % group.
+struct AttentionArgs {
+  const uint16_t* q;         // [T, kv_heads * group, k_dim] bf16
+  const uint16_t* k;         // [page][kv_heads][page_tokens][k_dim] bf16
+  const uint16_t* v;         // [page][kv_heads][page_tokens][v_dim] bf16
+  uint16_t* out;             // [T, kv_heads * group, v_dim] bf16
+  const float* sinks;        // [kv_heads * group] or null
+  const int32_t* row_begin;  // [num_runs + 1]
+  const int32_t* context;    // [num_runs]
+  const int32_t* slot;       // [num_runs] or null
+  const int32_t* pages;      // [table rows, stride]
+  int32_t num_runs;
+  int32_t kv_heads;
+  int32_t group;
+  int32_t k_dim;       // a multiple of 8
+  int32_t v_dim;       // a multiple of 8
+  int32_t page_shift;  // log2 of page_tokens; pages hold 16 tokens or more
+  int32_t stride;
+  int32_t window;      // 0: none
+  float scale_log2;    // scale * log2(e)
+  int32_t splits_max;  // of the decode kernel's sequences; 1: the workspace is not used
+  // Decode blocks' partial results, by unit (run, tile, kv head) and split:
+  float* partial_sums;   // [units * splits_max][kDecodeTileRows][v_dim], times exp2(-maximum)
+  float* partial_stats;  // [units * splits_max][kDecodeTileRows][2] maximum (log2), total
+  int32_t* arrivals;     // [units], zero between launches
+};
+
+}  // namespace mimo::kernels::cuda

@@ -1,0 +1,120 @@
+#include "kernels/cuda/attention/attention_ops.h"
+
+#include <bit>
+#include <string>
+
+#include "base/check.h"
+#include "kernels/attention_choice.h"
+#include "kernels/cuda/attention/attention_kernel.h"
+#include "kernels/cuda/attention/attention_plan.h"
+
+namespace mimo::kernels::cuda {
+namespace {
+
+constexpr double kLog2E = 1.4426950408889634;
+
+// Windows of so many keys are read by blocks of two key blocks under way: a third would never be.
+constexpr int32_t kFewKeys = 4 * kKeyBlock;
+
+}  // namespace
+
+std::span<const AttentionKernel> attention_kernels() {
+  static const AttentionKernel kernels[] = {attention_kernel_64_64(), attention_kernel_128_128(),
+                                            attention_kernel_192_128(), attention_kernel_256_256()};
+  return kernels;
+}
+
+const AttentionKernel& attention_kernel(int32_t k_dim, int32_t v_dim) {
+  for (const AttentionKernel& kernel : attention_kernels()) {
+    if (k_dim <= kernel.k_dim && v_dim <= kernel.v_dim) return kernel;
+  }
+  check_failed(__FILE__, __LINE__, "an attention kernel covers the widths",
+               std::to_string(k_dim) + "/" + std::to_string(v_dim));
+}
+
+Result<void> AttentionOps::prepare(const StepLimits& limits) {
+  const int64_t partials = decode_partials_max(context_.num_sms());
+  const int64_t rows = partials * kDecodeTileRows;
+  TRY_ASSIGN(partial_sums_,
+             context_.allocate_array<float>(rows * limits.v_dim_max, Purpose::kWorkspace));
+  TRY_ASSIGN(partial_stats_, context_.allocate_array<float>(rows * 2, Purpose::kWorkspace));
+  TRY_ASSIGN(arrivals_, context_.allocate_array<int32_t>(partials, Purpose::kWorkspace));
+  v_dim_max_ = limits.v_dim_max;
+  for (const AttentionKernel& kernel : attention_kernels()) {
+    kernel.allow_shared(context_.shared_bytes_max());
+  }
+  return {};
+}
+
+void AttentionOps::check(const AttentionParams& p) const {
+  CHECK(arrivals_ != nullptr);
+  CHECK(p.kv.kv_heads > 0 && p.num_q_heads % p.kv.kv_heads == 0);
+  const Result<AttentionChoice> choice = choose_attention({.k_dim = p.kv.k_dim,
+                                                           .v_dim = p.kv.v_dim,
+                                                           .group = p.num_q_heads / p.kv.kv_heads,
+                                                           .sinks = p.sinks != nullptr,
+                                                           .window = p.window,
+                                                           .k_dtype = p.kv.k_dtype,
+                                                           .v_dtype = p.kv.v_dtype,
+                                                           .page_tokens = p.kv.page_tokens,
+                                                           .capability = context_.capability()});
+  if (!choice.ok()) {
+    check_failed(__FILE__, __LINE__, "an attention kernel for this layer",
+                 choice.error().to_string());
+  }
+  CHECK_EQ(choice.value().kernel, "mma_sync");
+  CHECK_LE(p.kv.v_dim, v_dim_max_);
+  CHECK(p.kv.stride > 0);
+  CHECK(p.scale > 0);
+  CHECK(p.runs.rows_per_run_max > 0);
+  CHECK_LE(p.runs.num_runs, 65535);
+}
+
+AttentionArgs AttentionOps::arguments(const AttentionParams& p) const {
+  AttentionArgs out = {};
+  out.q = static_cast<const uint16_t*>(p.q);
+  out.k = static_cast<const uint16_t*>(p.kv.k);
+  out.v = static_cast<const uint16_t*>(p.kv.v);
+  out.out = static_cast<uint16_t*>(p.out);
+  out.sinks = p.sinks;
+  out.row_begin = p.runs.row_begin;
+  out.context = p.runs.context;
+  out.slot = p.runs.slot;
+  out.pages = p.kv.pages;
+  out.num_runs = p.runs.num_runs;
+  out.kv_heads = p.kv.kv_heads;
+  out.group = p.num_q_heads / p.kv.kv_heads;
+  out.k_dim = p.kv.k_dim;
+  out.v_dim = p.kv.v_dim;
+  out.page_shift = std::countr_zero(static_cast<uint32_t>(p.kv.page_tokens));
+  out.stride = p.kv.stride;
+  out.window = p.window;
+  out.scale_log2 = static_cast<float>(p.scale * kLog2E);
+  out.partial_sums = partial_sums_;
+  out.partial_stats = partial_stats_;
+  out.arrivals = arrivals_;
+  return out;
+}
+
+void AttentionOps::attention(const AttentionParams& p) {
+  if (p.runs.num_tokens == 0 || p.runs.num_runs == 0) return;
+  check(p);
+  const AttentionKernel& kernel = attention_kernel(p.kv.k_dim, p.kv.v_dim);
+  AttentionArgs args = arguments(p);
+
+  const DecodePlan plan = plan_decode(p, context_.num_sms());
+  args.splits_max = plan.splits_max;
+  const bool few_keys = p.window > 0 && p.window <= kFewKeys;
+  CHECK_LE(few_keys ? kernel.short_decode_bytes : kernel.decode_bytes, context_.shared_bytes_max());
+  const auto heads = static_cast<unsigned>(p.kv.kv_heads);
+  kernel.decode(args,
+                {static_cast<unsigned>(plan.splits_max), static_cast<unsigned>(plan.tiles) * heads,
+                 static_cast<unsigned>(p.runs.num_runs)},
+                few_keys, context_.stream());
+
+  if (p.runs.rows_per_run_max <= kDecodeRowsMax) return;
+  CHECK_LE(kernel.prompt_bytes, context_.shared_bytes_max());
+  kernel.prompt(args, {static_cast<unsigned>(prompt_tiles_max(p)), heads, 1}, context_.stream());
+}
+
+}  // namespace mimo::kernels::cuda

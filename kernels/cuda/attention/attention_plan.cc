@@ -1,0 +1,43 @@
+#include "kernels/cuda/attention/attention_plan.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/attention/attention_args.h"
+
+namespace mimo::kernels::cuda {
+namespace {
+
+// Blocks that split sequences are cut into, per multiprocessor: two rounds of blocks, so that short
+// sequences make room for long ones. Untuned.
+constexpr int32_t kBlocksPerSm = 2;
+
+int32_t ceil_div(int64_t a, int64_t b) { return static_cast<int32_t>((a + b - 1) / b); }
+
+}  // namespace
+
+DecodePlan plan_decode(const AttentionParams& p, int32_t num_sms) {
+  DecodePlan plan;
+  const int32_t group = p.num_q_heads / p.kv.kv_heads;
+  const int32_t rows = std::min(p.runs.rows_per_run_max, kDecodeRowsMax);
+  plan.tiles = ceil_div(int64_t{rows} * group, kDecodeTileRows);
+  plan.units = p.runs.num_runs * plan.tiles * p.kv.kv_heads;
+  if (plan.units == 0) return plan;
+  int64_t keys_max = int64_t{p.kv.stride} * p.kv.page_tokens;
+  if (p.window > 0) keys_max = std::min<int64_t>(keys_max, p.window + rows - 1);
+  const int64_t by_keys = keys_max / (2 * kSplitKeysMin);
+  const int64_t by_blocks = kBlocksPerSm * num_sms / plan.units;
+  plan.splits_max =
+      static_cast<int32_t>(std::clamp<int64_t>(std::min(by_keys, by_blocks), 1, kSplitsMax));
+  return plan;
+}
+
+int64_t decode_partials_max(int32_t num_sms) { return int64_t{kBlocksPerSm} * num_sms; }
+
+int32_t prompt_tiles_max(const AttentionParams& p) {
+  const int64_t group = p.num_q_heads / p.kv.kv_heads;
+  // Each run that the kernel takes has more than kDecodeRowsMax rows and at most one part tile.
+  const int64_t runs = std::min<int64_t>(p.runs.num_runs, p.runs.num_tokens / (kDecodeRowsMax + 1));
+  return static_cast<int32_t>(p.runs.num_tokens * group / kPromptTileRows + runs);
+}
+
+}  // namespace mimo::kernels::cuda
