@@ -1,0 +1,294 @@
+#include "kernels/cuda/product/product_ops.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "kernels/cuda/product/finish.h"
+#include "kernels/cuda/product/qkv_target.h"
+#include "kernels/cuda/product/stream.h"
+#include "kernels/cuda/product/stream_plan.h"
+#include "kernels/cuda/route/expert_plan.h"
+#include "kernels/cuda/rows/row_ops.h"
+#include "kernels/cuda/tile/tile_gemm.h"
+
+namespace mimo::kernels::cuda {
+namespace {
+
+using product::StreamOut;
+using product::StreamParams;
+using product::StreamShape;
+
+constexpr int32_t kGroupsMax = 64;   // of 128 columns, that every block of a product quantises
+constexpr int32_t kTileRowsMin = 8;  // of the plans that choose_expert_rows() asks for
+
+// Rows that a product reads; without `q` they are quantised for FP8 weights on the way.
+struct Input {
+  const void* values = nullptr;     // [*, cols] bf16
+  const uint8_t* q = nullptr;       // [*, cols] e4m3
+  const float* q_scales = nullptr;  // [*, ceil(cols / 128)]
+};
+
+TileOut tile_out(StreamOut kind) {
+  CHECK(kind != StreamOut::kQkv);
+  return kind == StreamOut::kF32       ? TileOut::kF32
+         : kind == StreamOut::kSiluMul ? TileOut::kSiluMul
+                                       : TileOut::kBf16;
+}
+
+}  // namespace
+
+struct ProductOps::State {
+  explicit State(DeviceContext& c) : context(c), tile(c) {}
+
+  // x as the weight's products read it from memory.
+  StreamParams stream_params(const Input& x, const DeviceMatrix& w, const StreamShape& shape) const;
+  Input quantised(const Input& x, const DeviceMatrix& w, int32_t num_rows);
+  void dense(const Input& x, const DeviceMatrix& w, StreamOut kind, void* out, int32_t num_tokens);
+  void stream_experts(const ExpertsParams& p, int32_t tile_rows);
+  void tile_experts(const ExpertsParams& p);
+  void plan_for(const ExpertsParams& p, int32_t tile_rows);
+
+  DeviceContext& context;
+  TileGemm tile;
+  StepLimits limits;
+  int64_t q_max = 0;
+  int64_t q_scales_max = 0;
+  float* wide = nullptr;           // [T, qkv columns]
+  uint8_t* q = nullptr;            // [q_max] e4m3: what a tiled product reads
+  float* q_scales = nullptr;       // [q_scales_max]
+  uint16_t* middle = nullptr;      // silu(gate) * up: [T, dense columns], [T * K, expert columns]
+  uint16_t* expert_out = nullptr;  // [T * K, H]
+  ExpertPlan plan;
+};
+
+StreamParams ProductOps::State::stream_params(const Input& x, const DeviceMatrix& w,
+                                              const StreamShape& shape) const {
+  const bool ready = w.dtype == DType::kF8E4m3 && x.q != nullptr;
+  StreamParams out;
+  out.x = ready ? x.q : x.values;
+  out.x_scales = ready ? x.q_scales : nullptr;
+  out.w = w;
+  out.shape = shape;
+  return out;
+}
+
+Input ProductOps::State::quantised(const Input& x, const DeviceMatrix& w, int32_t num_rows) {
+  if (w.dtype != DType::kF8E4m3 || x.q != nullptr) return x;
+  CHECK_LE(int64_t{num_rows} * w.cols, q_max);
+  CHECK_LE(int64_t{num_rows} * w.scale_cols, q_scales_max);
+  quantise({.x = x.values, .cols = w.cols, .num_rows = num_rows, .q = q, .q_scales = q_scales},
+           context.stream());
+  return {.values = x.values, .q = q, .q_scales = q_scales};
+}
+
+void ProductOps::State::dense(const Input& x, const DeviceMatrix& w, StreamOut kind, void* out,
+                              int32_t num_tokens) {
+  const auto shape = product::choose_dense(w.dtype, w.cols, num_tokens, context.shared_bytes_max());
+  if (shape.has_value()) {
+    // Every block quantises what it reads anew, which is dearer than a kernel of its own for more
+    // than a few groups.
+    const bool apart = num_tokens * w.scale_cols > kGroupsMax && w.cols % 16 == 0;
+    StreamParams params = stream_params(apart ? quantised(x, w, num_tokens) : x, w, *shape);
+    params.out_kind = kind;
+    params.out = out;
+    params.num_tokens = num_tokens;
+    return product::stream(params, context);
+  }
+  const Input in = quantised(x, w, num_tokens);
+  const bool fp8 = w.dtype == DType::kF8E4m3;
+  TileGemmParams params;
+  params.a = fp8 ? in.q : in.values;
+  params.a_scales = fp8 ? in.q_scales : nullptr;
+  params.w = w;
+  params.out = out;
+  params.out_kind = tile_out(kind);
+  params.num_rows = num_tokens;
+  tile.run(params);
+}
+
+void ProductOps::State::plan_for(const ExpertsParams& p, int32_t tile_rows) {
+  const DeviceMatrix& gate_up = context.stack(p.experts->gate_up);
+  CHECK_LE(p.num_tokens, limits.tokens_max);
+  CHECK_LE(p.experts_per_token, limits.experts_per_token);
+  CHECK_LE(gate_up.count, limits.num_local_experts);
+  CHECK_LE(gate_up.rows, 2 * limits.expert_cols_max);
+  CHECK_EQ(gate_up.cols, limits.hidden);
+  plan_experts({.expert_ids = p.expert_ids,
+                .num_tokens = p.num_tokens,
+                .experts_per_token = p.experts_per_token,
+                .first_expert = p.experts->first,
+                .num_experts = gate_up.count,
+                .tile_rows = tile_rows,
+                .plan = plan},
+               context.stream());
+}
+
+void ProductOps::State::stream_experts(const ExpertsParams& p, int32_t tile_rows) {
+  const DeviceMatrix& gate_up = context.stack(p.experts->gate_up);
+  const DeviceMatrix& down = context.stack(p.experts->down);
+  const int32_t shared_max = context.shared_bytes_max();
+  const auto num_pairs = p.num_tokens * p.experts_per_token;
+  plan_for(p, tile_rows);
+
+  const auto first = product::stream_shape(gate_up.dtype, gate_up.cols, tile_rows, shared_max);
+  StreamParams params = stream_params({p.x.values, p.x.q, p.x.q_scales}, gate_up, first.value());
+  params.out_kind = StreamOut::kSiluMul;
+  params.out = middle;
+  params.num_tokens = num_pairs;
+  params.plan = &plan;
+  params.pairs_div = p.experts_per_token;
+  product::stream(params, context);
+
+  const auto second = product::stream_shape(down.dtype, down.cols, tile_rows, shared_max);
+  params = stream_params({.values = middle}, down, second.value());
+  params.out = expert_out;
+  params.num_tokens = num_pairs;
+  params.plan = &plan;
+  params.plan_is_ready = true;
+  product::stream(params, context);
+}
+
+void ProductOps::State::tile_experts(const ExpertsParams& p) {
+  const DeviceMatrix& gate_up = context.stack(p.experts->gate_up);
+  const DeviceMatrix& down = context.stack(p.experts->down);
+  const auto num_pairs = p.num_tokens * p.experts_per_token;
+  plan_for(p, tile.tile_rows());
+
+  const Input x = quantised({p.x.values, p.x.q, p.x.q_scales}, gate_up, p.num_tokens);
+  const bool fp8 = gate_up.dtype == DType::kF8E4m3;
+  TileGemmParams params;
+  params.a = fp8 ? x.q : x.values;
+  params.a_scales = fp8 ? x.q_scales : nullptr;
+  params.a_rows = plan.pairs;
+  params.a_rows_div = p.experts_per_token;
+  params.w = gate_up;
+  params.out = middle;
+  params.out_kind = TileOut::kSiluMul;
+  params.num_rows = num_pairs;
+  params.plan = &plan;
+  tile.run(params);
+
+  const bool down_fp8 = down.dtype == DType::kF8E4m3;
+  const Input between = quantised({.values = middle}, down, num_pairs);
+  params.a = down_fp8 ? between.q : between.values;
+  params.a_scales = down_fp8 ? between.q_scales : nullptr;
+  params.a_rows = nullptr;
+  params.a_rows_div = 1;
+  params.w = down;
+  params.out = expert_out;
+  params.out_kind = TileOut::kBf16;
+  tile.run(params);
+}
+
+ProductOps::ProductOps(DeviceContext& context)
+    : context_(context), state_(std::make_unique<State>(context)) {}
+
+ProductOps::~ProductOps() = default;
+
+Result<void> ProductOps::prepare(const StepLimits& limits) {
+  State& s = *state_;
+  const int64_t tokens = limits.tokens_max;
+  const int64_t pairs = limits.expert_cols_max > 0 ? tokens * limits.experts_per_token : 0;
+  const auto blocks = [](int64_t cols) { return (cols + 127) / 128; };
+  const int64_t input_cols = std::max(limits.hidden, limits.attention_cols_max);
+  const int64_t middle = std::max(tokens * limits.dense_cols_max, pairs * limits.expert_cols_max);
+  s.limits = limits;
+  s.q_max = std::max(tokens * input_cols, middle);
+  s.q_scales_max = std::max({tokens * blocks(input_cols), tokens * blocks(limits.dense_cols_max),
+                             pairs * blocks(limits.expert_cols_max)});
+  constexpr Purpose kPurpose = Purpose::kWorkspace;
+  TRY_ASSIGN(s.wide, context_.allocate_array<float>(tokens * limits.qkv_cols_max, kPurpose));
+  TRY_ASSIGN(s.q, context_.allocate_array<uint8_t>(s.q_max, kPurpose));
+  TRY_ASSIGN(s.q_scales, context_.allocate_array<float>(s.q_scales_max, kPurpose));
+  if (middle > 0) {
+    TRY_ASSIGN(s.middle, context_.allocate_array<uint16_t>(middle, kPurpose));
+  }
+  if (pairs > 0) {
+    const int32_t tiles_max = expert_tiles_max(pairs, limits.num_local_experts, kTileRowsMin);
+    TRY_ASSIGN(s.expert_out, context_.allocate_array<uint16_t>(pairs * limits.hidden, kPurpose));
+    TRY_ASSIGN(s.plan.offsets,
+               context_.allocate_array<int32_t>(limits.num_local_experts + 1, kPurpose));
+    TRY_ASSIGN(s.plan.pairs, context_.allocate_array<int32_t>(pairs, kPurpose));
+    TRY_ASSIGN(s.plan.row_of, context_.allocate_array<int32_t>(pairs, kPurpose));
+    TRY_ASSIGN(s.plan.tiles, context_.allocate_array<int4>(tiles_max, kPurpose));
+    TRY_ASSIGN(s.plan.num_tiles, context_.allocate_array<int32_t>(1, kPurpose));
+  }
+  product::prepare_stream(context_);
+  return s.tile.prepare(limits);
+}
+
+void ProductOps::qkv(const QkvParams& p) {
+  State& s = *state_;
+  const DeviceMatrix& w = context_.matrix(p.qkv);
+  const int32_t num_tokens = p.runs.num_tokens;
+  CHECK_EQ(w.rows, p.num_q_heads * p.kv.k_dim + p.kv.kv_heads * (p.kv.k_dim + p.kv.v_dim));
+  CHECK_EQ(w.cols, p.x.cols);
+  if (num_tokens == 0) return;
+  const product::QkvTarget target = product::qkv_target(p);
+  const Input x = {p.x.values, p.x.q, p.x.q_scales};
+  const auto shape =
+      product::choose_dense(w.dtype, w.cols, num_tokens, context_.shared_bytes_max());
+  if (shape.has_value() && product::rotates_in_place(target)) {
+    StreamParams params = s.stream_params(x, w, *shape);
+    params.out_kind = StreamOut::kQkv;
+    params.num_tokens = num_tokens;
+    params.target = target;
+    return product::stream(params, context_);
+  }
+  CHECK_LE(num_tokens, s.limits.tokens_max);
+  CHECK_LE(w.rows, s.limits.qkv_cols_max);
+  s.dense(x, w, StreamOut::kF32, s.wide, num_tokens);
+  product::finish_qkv(s.wide, num_tokens, target, context_.stream());
+}
+
+void ProductOps::linear(const LinearParams& p) {
+  if (p.num_tokens == 0) return;
+  state_->dense({.values = p.x}, context_.matrix(p.w),
+                p.out_f32 ? StreamOut::kF32 : StreamOut::kBf16, p.out, p.num_tokens);
+}
+
+void ProductOps::dense_ffn(const DenseFfnParams& p) {
+  State& s = *state_;
+  const DeviceMatrix& gate_up = context_.matrix(p.gate_up);
+  const DeviceMatrix& down = context_.matrix(p.down);
+  CHECK_EQ(gate_up.rows, 2 * down.cols);
+  CHECK_EQ(gate_up.cols, p.x.cols);
+  CHECK_LE(p.num_tokens, s.limits.tokens_max);
+  CHECK_LE(down.cols, s.limits.dense_cols_max);
+  if (p.num_tokens == 0) return;
+  s.dense({p.x.values, p.x.q, p.x.q_scales}, gate_up, StreamOut::kSiluMul, s.middle, p.num_tokens);
+  s.dense({.values = s.middle}, down, StreamOut::kBf16, p.out, p.num_tokens);
+}
+
+void ProductOps::experts(const ExpertsParams& p) {
+  State& s = *state_;
+  if (p.num_tokens == 0) return;
+  const DeviceMatrix& gate_up = context_.stack(p.experts->gate_up);
+  const DeviceMatrix& down = context_.stack(p.experts->down);
+  CHECK_EQ(gate_up.rows, 2 * down.cols);
+  CHECK_EQ(gate_up.cols, p.x.cols);
+  CHECK_EQ(gate_up.count, down.count);
+  const int32_t tile_rows =
+      product::choose_expert_rows({.gate_up_dtype = gate_up.dtype,
+                                   .down_dtype = down.dtype,
+                                   .hidden = gate_up.cols,
+                                   .columns = down.cols,
+                                   .num_pairs = int64_t{p.num_tokens} * p.experts_per_token,
+                                   .num_experts = std::max(s.limits.num_experts, gate_up.count)},
+                                  context_.shared_bytes_max());
+  if (tile_rows > 0) {
+    s.stream_experts(p, tile_rows);
+  } else {
+    s.tile_experts(p);
+  }
+  product::combine({.y = s.expert_out,
+                    .row_of = s.plan.row_of,
+                    .weights = p.expert_weights,
+                    .out = p.out,
+                    .num_tokens = p.num_tokens,
+                    .experts_per_token = p.experts_per_token,
+                    .hidden = p.x.cols},
+                   context_.stream());
+}
+
+}  // namespace mimo::kernels::cuda

@@ -1,1 +1,0 @@
-#include "kernels/cuda/product/product_ops.h"
