@@ -1,0 +1,68 @@
+#include "kernels/cuda/attention/attention_plan.h"
+
+#include <gtest/gtest.h>
+
+#include "kernels/cuda/attention/attention_args.h"
+
+namespace mimo::kernels::cuda {
+namespace {
+
+constexpr int32_t kSms = 132;
+
+AttentionParams step(int32_t num_runs, int32_t rows, int32_t keys_max) {
+  AttentionParams p;
+  p.num_q_heads = 16;
+  p.kv.kv_heads = 1;
+  p.kv.page_tokens = 64;
+  p.kv.stride = keys_max / 64;
+  p.runs.num_runs = num_runs;
+  p.runs.num_tokens = num_runs * rows;
+  p.runs.rows_per_run_max = rows;
+  return p;
+}
+
+TEST(AttentionPlan, FewSequencesAreCutIntoManyParts) {
+  EXPECT_EQ(plan_decode(step(1, 1, 32768), kSms).splits_max, kSplitsMax);
+  EXPECT_EQ(plan_decode(step(16, 1, 32768), kSms).splits_max, 16);
+  EXPECT_EQ(plan_decode(step(256, 1, 32768), kSms).splits_max, 1);
+}
+
+TEST(AttentionPlan, AWindowIsNotSplit) {
+  AttentionParams p = step(1, 8, 256);
+  p.window = 128;
+
+  EXPECT_EQ(plan_decode(p, kSms).splits_max, 1);
+}
+
+TEST(AttentionPlan, PartialResultsFitTheWorkspace) {
+  for (const int32_t num_runs : {1, 2, 3, 7, 16, 33, 100, 131, 132, 133, 264, 265, 1000}) {
+    for (const int32_t rows : {1, 2, 4, 5, 8, 100}) {
+      for (const int32_t num_sms : {1, 78, 132, 148}) {
+        const DecodePlan plan = plan_decode(step(num_runs, rows, 131072), num_sms);
+
+        EXPECT_GE(plan.splits_max, 1);
+        EXPECT_LE(plan.splits_max, kSplitsMax);
+        EXPECT_EQ(plan.tiles, rows <= 4 ? 1 : 2);
+        EXPECT_EQ(plan.units, num_runs * plan.tiles);
+        if (plan.splits_max > 1) {
+          EXPECT_LE(int64_t{plan.units} * plan.splits_max, decode_partials_max(num_sms));
+        }
+      }
+    }
+  }
+}
+
+TEST(AttentionPlan, EveryPromptHasItsTiles) {
+  for (const int32_t rows : {9, 10, 63, 64, 65, 1000, 8192}) {
+    for (const int32_t num_runs : {1, 2, 50}) {
+      const AttentionParams p = step(num_runs, rows, 131072);
+      const int32_t tiles = num_runs * ((rows * 16 + kPromptTileRows - 1) / kPromptTileRows);
+
+      EXPECT_GE(prompt_tiles_max(p), tiles);
+      EXPECT_LE(prompt_tiles_max(p), tiles + num_runs);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace mimo::kernels::cuda
