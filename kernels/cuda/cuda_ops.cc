@@ -1,7 +1,6 @@
 #include "kernels/cuda/cuda_ops.h"
 
 #include <algorithm>
-#include <cstring>
 #include <string>
 #include <utility>
 
@@ -256,7 +255,7 @@ CudaInfo CudaOpsImpl::info() const {
   out.used_bytes = static_cast<int64_t>(total_bytes - free_bytes);
   cudaDeviceProp properties;
   CUDA_CHECK(cudaGetDeviceProperties(&properties, out.device));
-  std::strncpy(out.name, properties.name, sizeof out.name - 1);
+  std::string(properties.name).copy(out.name, sizeof out.name - 1);
   return out;
 }
 
