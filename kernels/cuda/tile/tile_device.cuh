@@ -37,7 +37,7 @@ __device__ __forceinline__ int32_t source_row(const TileArgs& p, int32_t row) {
 }
 
 __device__ __forceinline__ float silu_mul(float gate, float up) {
-  return gate / (1.0f + __expf(-gate)) * up;
+  return __fdividef(gate, 1.0f + __expf(-gate)) * up;
 }
 
 // The two values of columns `col` and `col` + 1 (col is even), those of them that there are.
