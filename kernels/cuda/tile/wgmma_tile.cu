@@ -40,9 +40,6 @@ constexpr int kConsumerWarps = 8;
 // Of a thread: 40 * 128 + 232 * 256 is what 384 threads of 168 start with.
 constexpr int kProducerRegisters = 40;
 constexpr int kConsumerRegisters = 232;
-// Of 64 rows, of one consumer.
-template <typename Tile>
-constexpr int kSubTiles = Tile::kWide ? 2 : 1;
 
 // --- Steps ------------------------------------------------------------------
 // The stages in their order, again and again: the barriers that tell a stage is full and empty, and
@@ -173,10 +170,10 @@ __device__ void produce_gathered(const WgmmaArgs& p, uint32_t stages) {
 }
 
 // Where the scales of a thread's rows, and of its lower and upper 64 weight rows, begin.
-template <typename Tile>
+template <int kSubTiles>
 struct Scales {
   __device__ Scales(const WgmmaArgs& p, const RowTile& tile, int32_t col, int first_line) {
-    for (int i = 0; i < 2 * kSubTiles<Tile>; ++i) {
+    for (int i = 0; i < 2 * kSubTiles; ++i) {
       const int line = first_line + i / 2 * 64 + i % 2 * 8;
       const int32_t row = tile.first + (line < tile.rows ? line : 0);
       a[i] = source_row(p.tile, row) * p.tile.scale_cols;
@@ -187,24 +184,24 @@ struct Scales {
     }
   }
 
-  int32_t a[2 * kSubTiles<Tile>];
+  int32_t a[2 * kSubTiles];
   int32_t w[2];
 };
 
 // total += the products of one stage, which is empty afterwards.
-template <typename Tile>
-__device__ __forceinline__ void consume(const WgmmaArgs& p, const Scales<Tile>& scales,
+template <typename Tile, int kSubTiles>
+__device__ __forceinline__ void consume(const WgmmaArgs& p, const Scales<kSubTiles>& scales,
                                         int32_t block, int group, const Ring<Tile>& ring,
-                                        float (&sums)[64], float (&total)[kSubTiles<Tile>][64]) {
-  float a_scale[2 * kSubTiles<Tile>];
-  for (int i = 0; i < 2 * kSubTiles<Tile>; ++i) a_scale[i] = p.tile.a_scales[scales.a[i] + block];
+                                        float (&sums)[64], float (&total)[kSubTiles][64]) {
+  float a_scale[2 * kSubTiles];
+  for (int i = 0; i < 2 * kSubTiles; ++i) a_scale[i] = p.tile.a_scales[scales.a[i] + block];
   const float lower_scale = p.tile.w_scales[scales.w[0] + block];
   const float upper_scale = p.tile.w_scales[scales.w[1] + block];
   const uint32_t a = ring.stage() + (Tile::kWide ? 0 : group * 64 * Tile::kBlock);
   const uint32_t w = ring.stage() + Tile::kOperand * (1 + (Tile::kWide ? group : 0));
   device::wait_parity(ring.full(), ring.parity);
 #pragma unroll
-  for (int m = 0; m < kSubTiles<Tile>; ++m) {
+  for (int m = 0; m < kSubTiles; ++m) {
     device::hold(sums);
     device::wgmma_begin();
 #pragma unroll
@@ -215,7 +212,7 @@ __device__ __forceinline__ void consume(const WgmmaArgs& p, const Scales<Tile>& 
     device::wgmma_commit();
     device::wgmma_wait<0>();
     device::hold(sums);
-    if (m == kSubTiles<Tile> - 1 && threadIdx.x % 32 == 0) device::arrive(ring.empty());
+    if (m == kSubTiles - 1 && threadIdx.x % 32 == 0) device::arrive(ring.empty());
 #pragma unroll
     for (int i = 0; i < 64; ++i) {
       const float scale = a_scale[2 * m + i / 2 % 2] * (i < 32 ? lower_scale : upper_scale);
@@ -292,36 +289,48 @@ __device__ __forceinline__ void store(const WgmmaArgs& p, const RowTile& tile, i
   }
 }
 
-// Warpgroups 1 and 2 are groups 0 and 1.
+// A warpgroup's part of a tile: kSubTiles times 64 rows by 128 weight rows.
+template <typename Tile, int kSubTiles>
+__device__ __forceinline__ void multiply_tile(const WgmmaArgs& p, const RowTile& tile, int32_t col,
+                                              int first_line, int group, Ring<Tile>& ring,
+                                              float (&sums)[64]) {
+  const Scales<kSubTiles> scales(p, tile, col, first_line);
+  const int32_t num_blocks = p.tile.cols / Tile::kBlock;
+  float total[kSubTiles][64] = {};
+  for (int32_t block = 0; block < num_blocks; ++block) {
+    consume<Tile, kSubTiles>(p, scales, block, group, ring, sums, total);
+    ring.advance();
+  }
+#pragma unroll
+  for (int m = 0; m < kSubTiles; ++m) store(p, tile, col, first_line + m * 64, total[m]);
+}
+
+// Warpgroups 1 and 2 are groups 0 and 1. One that has no part in a tile lets its stages pass; the
+// last rows of an expert are often few, so that half of a tile's products are left out.
 template <typename Tile>
 __device__ void multiply_tiles(const WgmmaArgs& p, uint32_t stages) {
   const int32_t num_tiles = num_row_tiles(p.tile) * p.num_col_tiles;
   const int group = threadIdx.x / 128 - 1;
   const int lane = threadIdx.x % 32;
   const int first_line = (Tile::kWide ? 0 : group * 64) + threadIdx.x % 128 / 32 * 16 + lane / 4;
-  const int32_t num_blocks = p.tile.cols / Tile::kBlock;
   Ring<Tile> ring(stages);
   float sums[64] = {};
   for (int32_t i = blockIdx.x; i < num_tiles; i += gridDim.x) {
     const RowTile tile = row_tile(p.tile, i / p.num_col_tiles);
     const int32_t col = half_col<Tile>(p, i % p.num_col_tiles, Tile::kWide ? group : 0);
-    if (col >= p.tile.out_cols) {
-      for (int32_t block = 0; block < num_blocks; ++block) {
+    const bool few = tile.rows <= 64;
+    if (col >= p.tile.out_cols || (!Tile::kWide && group == 1 && few)) {
+      for (int32_t block = 0; block < p.tile.cols / Tile::kBlock; ++block) {
         device::wait_parity(ring.full(), ring.parity);
         __syncwarp();
         if (lane == 0) device::arrive(ring.empty());
         ring.advance();
       }
-      continue;
+    } else if (Tile::kWide && !few) {
+      multiply_tile<Tile, 2>(p, tile, col, first_line, group, ring, sums);
+    } else {
+      multiply_tile<Tile, 1>(p, tile, col, first_line, group, ring, sums);
     }
-    const Scales<Tile> scales(p, tile, col, first_line);
-    float total[kSubTiles<Tile>][64] = {};
-    for (int32_t block = 0; block < num_blocks; ++block) {
-      consume<Tile>(p, scales, block, group, ring, sums, total);
-      ring.advance();
-    }
-#pragma unroll
-    for (int m = 0; m < kSubTiles<Tile>; ++m) store(p, tile, col, first_line + m * 64, total[m]);
   }
 }
 
