@@ -29,7 +29,7 @@ struct Tile {
   static constexpr int kTokens = kTokens_;
   static constexpr bool kFp8 = kFp8_;
   static constexpr int kEights = kTokens / 8;  // columns of an instruction
-  static constexpr int kStages = stream_stages(kTokens);
+  static constexpr int kStages = stream_stages(kFp8 ? DType::kF8E4m3 : DType::kBf16, kTokens);
   static constexpr int kStageBytes = kStreamRows * kColumnBlockBytes;  // of a warp
   static_assert(kTokens % 8 == 0, "an instruction has 8 columns");
   static_assert(kStageBytes == 4 * 32 * 16, "a lane takes four times 16 bytes a step");

@@ -29,7 +29,7 @@ std::optional<StreamShape> stream_shape(DType dtype, int32_t cols, int32_t token
   out.k_warps = 1;
   while (out.k_warps < kStreamWarps && out.k_warps * 8 <= out.k_blocks) out.k_warps *= 2;
   for (out.token_rows = token_rows; out.token_rows >= 8; out.token_rows /= 2) {
-    const int32_t steps = kStreamWarps * stream_stages(out.token_rows);
+    const int32_t steps = kStreamWarps * stream_stages(dtype, out.token_rows);
     out.ring_scales_at = steps * kStreamRows * kColumnBlockBytes;
     int64_t at = out.ring_scales_at + (scaled ? steps * kStreamRows * 4 : 0);
     out.tokens_at = static_cast<int32_t>(at);

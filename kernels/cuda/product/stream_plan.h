@@ -13,9 +13,11 @@ constexpr int32_t kStreamRows = 16;         // weight rows that a warp multiplie
 constexpr int32_t kColumnBlockBytes = 128;  // of a weight row that a warp takes a step
 constexpr int32_t kStreamTokensMax = 32;
 
-// Steps of 2 KB of weights that each warp has under way.
-constexpr int32_t stream_stages(int32_t token_rows) {
-  return token_rows == 8 ? 4 : token_rows == 16 ? 6 : 3;
+// Steps of 2 KB of weights that each warp has under way: 48 KB or more of a block's eight warps.
+// What the tokens of a row of 8 KB (4096 bf16 columns) leave of a block's shared memory bounds it.
+constexpr int32_t stream_stages(DType dtype, int32_t token_rows) {
+  if (token_rows == 16) return dtype == DType::kF8E4m3 ? 6 : 4;
+  return token_rows == 8 ? 4 : 3;
 }
 
 // One streaming product. A block keeps the inputs of `token_rows` tokens in shared memory and
