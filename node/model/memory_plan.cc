@@ -98,8 +98,9 @@ Result<MemoryPlan> plan_memory(const checkpoint::ModelConfig& config,
   for (int32_t rank = 0; rank < shards.tp; ++rank) {
     plan.weight_bytes = std::max(plan.weight_bytes, resident_weight_bytes(config, shards, rank));
   }
-  plan.workspace_bytes =
-      step_buffer_sizes(config, shards, shard, options.limits, options.activation).total();
+  plan.workspace_bytes = step_buffer_sizes(config, shards, shard, options.limits,
+                                           options.activation, options.decode_rows_max)
+                             .total();
   plan.specs =
       kv_specs(config, shard, options.limits.page_tokens, options.k_dtype, options.v_dtype);
   TRY(plan_pages(plan, options.limits));

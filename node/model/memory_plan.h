@@ -30,6 +30,7 @@ struct MemoryOptions {
   ModelLimits limits;
   int64_t kv_budget_bytes = 0;
   DType activation = DType::kBf16;
+  int32_t decode_rows_max = 0;  // as step_buffer_sizes()
   DType k_dtype = DType::kBf16;
   DType v_dtype = DType::kBf16;
 };

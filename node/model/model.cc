@@ -42,7 +42,9 @@ Model::Model(const checkpoint::ModelConfig& config, kernels::Ops& ops, const Opt
       shard_(parallel::rank_shard(config, options.plan, options.rank)),
       specs_(node::kv_specs(config, shard_, options.limits.page_tokens,
                             options.k_dtype.value_or(ops.cache_dtype()),
-                            options.v_dtype.value_or(ops.cache_dtype()))) {
+                            options.v_dtype.value_or(ops.cache_dtype()))),
+      runs_max_(
+          std::max(options.limits.sequences_max, ops.padded_rows(options.limits.sequences_max))) {
   std::array<int32_t, kvcache::kNumKvKinds> num_layers = {0, 0};
   for (const AttentionKind kind : config.attention) {
     group_layer_.push_back(num_layers[static_cast<size_t>(kv_kind(kind))]++);
@@ -51,7 +53,17 @@ Model::Model(const checkpoint::ModelConfig& config, kernels::Ops& ops, const Opt
 
 Result<std::unique_ptr<Model>> Model::create(const checkpoint::Checkpoint& checkpoint,
                                              kernels::Ops& ops, const Options& options) {
-  const checkpoint::ModelConfig& config = checkpoint.config();
+  LoadOptions load = options.load;
+  const auto loader = [&](const parallel::RankShard& shard, kernels::Ops& to) {
+    load.bytes_total = resident_weight_bytes(checkpoint.config(), options.plan, options.rank);
+    return load_weights(checkpoint, shard, to, load);
+  };
+  return create(checkpoint.config(), ops, options, loader);
+}
+
+Result<std::unique_ptr<Model>> Model::create(const checkpoint::ModelConfig& config,
+                                             kernels::Ops& ops, const Options& options,
+                                             const WeightLoader& load_weights) {
   TRY(options.limits.validate(config));
   if (options.rank < 0 || options.rank >= options.plan.tp) {
     return invalid_argument("rank is " + std::to_string(options.rank) + ", expected 0 to " +
@@ -62,28 +74,46 @@ Result<std::unique_ptr<Model>> Model::create(const checkpoint::Checkpoint& check
   // The pools first: what does not fit is found before minutes of loading.
   TRY(model->allocate());
   TRY(model->allocate_pools());
-  LoadOptions load = options.load;
-  load.bytes_total = resident_weight_bytes(config, options.plan, options.rank);
-  TRY_ASSIGN(model->weights_, load_weights(checkpoint, model->shard_, ops, load));
-  TRY(ops.prepare(ops_limits(config, options.plan, model->shard_, options.limits)));
+  TRY_ASSIGN(model->weights_, load_weights(model->shard_, ops));
+  TRY(ops.prepare(
+      ops_limits(config, options.plan, model->shard_, options.limits, model->runs_max_)));
   return model;
 }
 
+StepBufferSizes Model::buffer_sizes() const {
+  return step_buffer_sizes(config_, options_.plan, shard_, options_.limits, ops_.activation_dtype(),
+                           runs_max_);
+}
+
 Result<void> Model::allocate() {
-  const StepBufferSizes sizes =
-      step_buffer_sizes(config_, options_.plan, shard_, options_.limits, ops_.activation_dtype());
+  const StepBufferSizes sizes = buffer_sizes();
   const Purpose purpose = Purpose::kWorkspace;
   TRY(allocate_into(ops_, sizes.hidden_rows, purpose, buffers_.residual));
   TRY(allocate_into(ops_, sizes.hidden_rows, purpose, buffers_.delta));
-  TRY(allocate_into(ops_, sizes.hidden_rows, purpose, buffers_.normed));
+  TRY_ASSIGN(buffers_.normed, ops_.allocate_rows(rows_max(), config_.hidden));
   TRY(allocate_into(ops_, sizes.q, purpose, buffers_.q));
   TRY(allocate_into(ops_, sizes.attention, purpose, buffers_.attention));
   TRY(allocate_into(ops_, sizes.expert_ids, purpose, buffers_.expert_ids));
   TRY(allocate_into(ops_, sizes.expert_weights, purpose, buffers_.expert_weights));
   TRY(allocate_into(ops_, sizes.logits_hidden, purpose, buffers_.logits_hidden));
   TRY(allocate_into(ops_, sizes.logits, purpose, buffers_.logits));
-  TRY(step_indices_.allocate(ops_, sizes.step_indices));
-  return row_indices_.allocate(ops_, IndexBuffer::bytes_for({options_.limits.logits_rows_max}));
+  return allocate_tables(sizes.page_tables);
+}
+
+Result<void> Model::allocate_tables(int64_t bytes) {
+  TRY(allocate_into(ops_, bytes, Purpose::kWorkspace, tables_.entries));
+  int64_t num_entries = 0;
+  for (const kvcache::KvSpec& spec : specs_) {
+    if (spec.num_layers == 0) continue;
+    PageTables::Group& group = tables_.groups[static_cast<size_t>(spec.kind)];
+    group.begin = num_entries;
+    group.stride = page_table_stride(spec, options_.limits);
+    num_entries += int64_t{options_.limits.sequences_max} * group.stride;
+  }
+  CHECK_LE(num_entries, int64_t{INT32_MAX});
+  CHECK_EQ(bytes, (num_entries + options_.limits.sequences_max) * int64_t{sizeof(int32_t)});
+  last_tokens_ = tables_.entries + num_entries;
+  return {};
 }
 
 Result<void> Model::allocate_pools() {
@@ -97,29 +127,7 @@ Result<void> Model::allocate_pools() {
   return {};
 }
 
-Model::StepView Model::upload(const StepRows& rows) {
-  CHECK_LE(rows.num_tokens(), options_.limits.tokens_max);
-  CHECK_LE(rows.num_runs(), options_.limits.sequences_max);
-  step_indices_.clear();
-  StepView step;
-  step.ids = step_indices_.add(rows.ids);
-  step.runs.num_tokens = rows.num_tokens();
-  step.runs.num_runs = rows.num_runs();
-  step.runs.row_run = step_indices_.add(rows.row_run);
-  step.runs.row_begin = step_indices_.add(rows.row_begin);
-  step.runs.context = step_indices_.add(rows.context);
-  for (size_t kind = 0; kind < specs_.size(); ++kind) {
-    if (specs_[kind].num_layers == 0) continue;
-    const StepRows::Pages& pages = rows.pages[kind];
-    CHECK_EQ(static_cast<int64_t>(pages.ids.size()), int64_t{rows.num_runs()} * pages.stride);
-    step.pages[kind] = {step_indices_.add(pages.ids), step_indices_.add(pages.first_page),
-                        pages.stride};
-  }
-  step_indices_.upload();
-  return step;
-}
-
-kernels::PagedKv Model::paged_kv(const StepView& step, KvKind kind, int32_t group_layer) const {
+kernels::PagedKv Model::paged_kv(KvKind kind, int32_t group_layer) const {
   const auto index = static_cast<size_t>(kind);
   const kvcache::KvSpec& spec = specs_[index];
   const int64_t first = int64_t{group_layer} * options_.num_pages[index];
@@ -132,43 +140,38 @@ kernels::PagedKv Model::paged_kv(const StepView& step, KvKind kind, int32_t grou
   kv.k_dim = spec.k_dim;
   kv.v_dim = spec.v_dim;
   kv.page_tokens = spec.page_tokens;
-  kv.pages = step.pages[index].ids;
-  kv.first_page = step.pages[index].first_page;
-  kv.stride = step.pages[index].stride;
+  kv.pages = tables_.entries + tables_.groups[index].begin;
+  kv.stride = tables_.groups[index].stride;
   return kv;
-}
-
-kernels::Rows Model::normed_rows() const {
-  return {buffers_.normed, nullptr, nullptr, config_.hidden};
 }
 
 void Model::norm(const float* weight, bool add_delta, int32_t num_tokens) {
   ops_.add_norm({.residual = buffers_.residual,
                  .delta = add_delta ? buffers_.delta : nullptr,
                  .weight = weight,
-                 .out = normed_rows(),
+                 .out = buffers_.normed,
                  .eps = config_.norm_eps,
                  .num_tokens = num_tokens});
 }
 
-void Model::attend(int32_t layer, const StepView& step) {
+void Model::attend(int32_t layer, const kernels::Runs& runs) {
   const AttentionKind kind = config_.attention[layer];
   const AttentionShape& shape = config_.attention_shape(kind);
   const LayerWeights& w = weights_.layers[layer];
   const int32_t num_q_heads = shard_.attention(kind).q_heads.size();
-  const kernels::PagedKv kv = paged_kv(step, kv_kind(kind), group_layer_[layer]);
-  ops_.qkv({.x = normed_rows(),
+  const kernels::PagedKv kv = paged_kv(kv_kind(kind), group_layer_[layer]);
+  ops_.qkv({.x = buffers_.normed,
             .qkv = w.qkv,
             .num_q_heads = num_q_heads,
             .rotary_dim = shape.rotary_dim,
             .rope_theta = shape.rope_theta,
             .value_scale = config_.value_scale,
-            .runs = step.runs,
+            .runs = runs,
             .kv = kv,
             .q = buffers_.q});
   ops_.attention({.q = buffers_.q,
                   .num_q_heads = num_q_heads,
-                  .runs = step.runs,
+                  .runs = runs,
                   .kv = kv,
                   .window = shape.window,
                   .sinks = w.sinks,
@@ -178,22 +181,24 @@ void Model::attend(int32_t layer, const StepView& step) {
                .w = w.o_proj,
                .out = buffers_.delta,
                .out_f32 = false,
-               .num_tokens = step.runs.num_tokens});
+               .num_tokens = runs.num_tokens});
 }
 
-void Model::feed_forward(int32_t layer, int32_t num_tokens) {
+void Model::feed_forward(int32_t layer, const kernels::Runs& runs) {
+  const int32_t num_tokens = runs.num_tokens;
   const LayerWeights& w = weights_.layers[layer];
   if (!config_.is_moe[layer]) {
-    ops_.dense_ffn({.x = normed_rows(),
+    ops_.dense_ffn({.x = buffers_.normed,
                     .gate_up = w.gate_up,
                     .down = w.down,
                     .out = buffers_.delta,
                     .num_tokens = num_tokens});
     return;
   }
-  ops_.route({.x = buffers_.normed,
+  ops_.route({.x = buffers_.normed.values,
               .weight = w.router,
               .bias = w.router_bias,
+              .runs = runs,
               .hidden = config_.hidden,
               .num_experts = config_.num_experts,
               .experts_per_token = config_.experts_per_token,
@@ -204,7 +209,7 @@ void Model::feed_forward(int32_t layer, int32_t num_tokens) {
               .expert_ids = buffers_.expert_ids,
               .expert_weights = buffers_.expert_weights,
               .num_tokens = num_tokens});
-  ops_.experts({.x = normed_rows(),
+  ops_.experts({.x = buffers_.normed,
                 .experts = &w.experts,
                 .expert_ids = buffers_.expert_ids,
                 .expert_weights = buffers_.expert_weights,
@@ -221,9 +226,11 @@ Result<void> Model::reduce(void* rows, int32_t num_tokens, parallel::TpGroup& gr
 Result<void> Model::forward(const StepRows& rows, parallel::TpGroup& group) {
   CHECK_EQ(group.size(), options_.plan.tp);
   CHECK_EQ(group.rank(), options_.rank);
-  const int32_t num_tokens = rows.num_tokens();
-  const StepView step = upload(rows);
-  ops_.embed({.ids = step.ids,
+  const int32_t num_tokens = rows.runs.num_tokens;
+  CHECK_LE(num_tokens, rows_max());
+  CHECK_LE(rows.runs.num_runs, runs_max());
+  ops_.embed({.ids = rows.ids,
+              .last_tokens = last_tokens_,
               .table = weights_.embedding,
               .vocab_begin = shard_.vocab_rows.begin,
               .out = buffers_.residual,
@@ -231,10 +238,10 @@ Result<void> Model::forward(const StepRows& rows, parallel::TpGroup& group) {
   TRY(reduce(buffers_.residual, num_tokens, group));
   for (int32_t layer = 0; layer < config_.num_layers; ++layer) {
     norm(weights_.layers[layer].input_norm, layer > 0, num_tokens);
-    attend(layer, step);
+    attend(layer, rows.runs);
     TRY(reduce(buffers_.delta, num_tokens, group));
     norm(weights_.layers[layer].ffn_norm, true, num_tokens);
-    feed_forward(layer, num_tokens);
+    feed_forward(layer, rows.runs);
     // Where the dense FFN is replicated every rank holds the whole sum already.
     if (config_.is_moe[layer] || !options_.plan.dense_replicated) {
       TRY(reduce(buffers_.delta, num_tokens, group));
@@ -244,14 +251,10 @@ Result<void> Model::forward(const StepRows& rows, parallel::TpGroup& group) {
   return {};
 }
 
-Result<Logits> Model::logits(std::span<const int32_t> rows, parallel::TpGroup& group) {
-  const auto num_rows = static_cast<int32_t>(rows.size());
+Result<Logits> Model::logits(const int32_t* rows, int32_t num_rows, parallel::TpGroup& group) {
   CHECK_LE(num_rows, options_.limits.logits_rows_max);
-  row_indices_.clear();
-  const int32_t* const device_rows = row_indices_.add(rows);
-  row_indices_.upload();
-  ops_.gather_rows({.in = buffers_.normed,
-                    .rows = device_rows,
+  ops_.gather_rows({.in = buffers_.normed.values,
+                    .rows = rows,
                     .out = buffers_.logits_hidden,
                     .num_rows = num_rows,
                     .cols = config_.hidden});

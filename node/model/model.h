@@ -1,16 +1,16 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <span>
 #include <vector>
 
 #include "base/result.h"
+#include "base/units.h"
 #include "checkpoint/checkpoint.h"
 #include "kernels/ops.h"
-#include "node/model/index_buffer.h"
 #include "node/model/kv_layout.h"
 #include "node/model/model_limits.h"
 #include "node/model/weights.h"
@@ -19,23 +19,27 @@
 
 namespace mimo::node {
 
-// The rows of one forward pass, in host memory. Run s has rows [row_begin[s], row_begin[s + 1]),
-// whose last stands at position context[s] - 1. Kept and refilled: a step grows nothing.
+// The rows of one forward pass; pointers in the backend's memory.
 struct StepRows {
-  // Token j of run s is in page ids[s * stride + j / page_tokens - first_page[s]].
-  struct Pages {
-    std::vector<int32_t> ids;         // [S, stride]
-    std::vector<int32_t> first_page;  // [S]
-    int32_t stride = 0;
-  };
-  std::vector<int32_t> ids;                       // [T]
-  std::vector<int32_t> row_run;                   // [T]
-  std::vector<int32_t> row_begin;                 // [S + 1]
-  std::vector<int32_t> context;                   // [S]
-  std::array<Pages, kvcache::kNumKvKinds> pages;  // by kvcache::KvKind; unused for an absent kind
+  const int32_t* ids = nullptr;  // [T]; ~slot: what was drawn last for the slot
+  kernels::Runs runs;            // `slot` names the page tables' rows
+};
 
-  int32_t num_tokens() const { return static_cast<int32_t>(ids.size()); }
-  int32_t num_runs() const { return static_cast<int32_t>(context.size()); }
+// Where every slot's pages stand, in the backend's memory; changed with Ops::scatter().
+struct PageTables {
+  int32_t* entries = nullptr;
+  struct Group {
+    int64_t begin = 0;   // its first entry
+    int32_t stride = 0;  // entries a slot; 0: the model has no such layers
+  };
+  std::array<Group, kvcache::kNumKvKinds> groups;  // by kvcache::KvKind
+
+  // The entry of a slot's logical page.
+  int32_t place(kvcache::KvKind kind, SlotId slot, int32_t page) const {
+    const Group& group = groups[static_cast<size_t>(kind)];
+    return static_cast<int32_t>(group.begin + int64_t{slot.value} * group.stride +
+                                page % group.stride);
+  }
 };
 
 // Logits of some rows, in the backend's memory.
@@ -66,6 +70,10 @@ class Model {
 
   static Result<std::unique_ptr<Model>> create(const checkpoint::Checkpoint& checkpoint,
                                                kernels::Ops& ops, const Options& options);
+  // The same with weights from elsewhere; options.load is not used.
+  static Result<std::unique_ptr<Model>> create(const checkpoint::ModelConfig& config,
+                                               kernels::Ops& ops, const Options& options,
+                                               const WeightLoader& load_weights);
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
 
@@ -74,18 +82,25 @@ class Model {
   const KvSpecs& kv_specs() const { return specs_; }
   kernels::Ops& ops() { return ops_; }
   int64_t loaded_bytes() const { return weights_.loaded_bytes; }
+  const PageTables& page_tables() const { return tables_; }
+  int32_t* last_tokens() { return last_tokens_; }  // [sequences_max]
+  // Runs that a step may have, and rows, with what decode steps are padded to.
+  int32_t runs_max() const { return runs_max_; }
+  int32_t rows_max() const { return std::max(runs_max_, options_.limits.tokens_max); }
+  StepBufferSizes buffer_sizes() const;
 
-  // Writes the rows' K and V and leaves their final hidden states for logits(). CHECKs that the
-  // rows fit the limits. An error is the group's.
+  // Queues what writes the rows' K and V and leaves their final hidden states for logits(). CHECKs
+  // that the rows fit the limits. An error is the group's.
   Result<void> forward(const StepRows& rows, parallel::TpGroup& group);
-  // Logits of rows of the last forward(), at most limits.logits_rows_max; good until the next call.
-  Result<Logits> logits(std::span<const int32_t> rows, parallel::TpGroup& group);
+  // Queues the logits of rows of the last forward(), at most limits.logits_rows_max; good until the
+  // next call. `rows` is the backend's memory.
+  Result<Logits> logits(const int32_t* rows, int32_t num_rows, parallel::TpGroup& group);
 
  private:
   struct Buffers {
     void* residual = nullptr;
     void* delta = nullptr;
-    void* normed = nullptr;
+    kernels::Rows normed;
     void* q = nullptr;
     void* attention = nullptr;
     int32_t* expert_ids = nullptr;
@@ -97,27 +112,14 @@ class Model {
     uint8_t* k = nullptr;
     uint8_t* v = nullptr;
   };
-  // A step's arrays on the device.
-  struct StepView {
-    const int32_t* ids = nullptr;
-    kernels::Runs runs;
-    struct Pages {
-      const int32_t* ids = nullptr;
-      const int32_t* first_page = nullptr;
-      int32_t stride = 0;
-    };
-    std::array<Pages, kvcache::kNumKvKinds> pages;
-  };
-
   Model(const checkpoint::ModelConfig& config, kernels::Ops& ops, const Options& options);
   Result<void> allocate();
   Result<void> allocate_pools();
-  StepView upload(const StepRows& rows);
-  kernels::PagedKv paged_kv(const StepView& step, kvcache::KvKind kind, int32_t group_layer) const;
-  kernels::Rows normed_rows() const;
+  Result<void> allocate_tables(int64_t bytes);
+  kernels::PagedKv paged_kv(kvcache::KvKind kind, int32_t group_layer) const;
   void norm(const float* weight, bool add_delta, int32_t num_tokens);
-  void attend(int32_t layer, const StepView& step);
-  void feed_forward(int32_t layer, int32_t num_tokens);
+  void attend(int32_t layer, const kernels::Runs& runs);
+  void feed_forward(int32_t layer, const kernels::Runs& runs);
   // delta, summed over the ranks.
   Result<void> reduce(void* rows, int32_t num_tokens, parallel::TpGroup& group);
 
@@ -126,12 +128,13 @@ class Model {
   const Options options_;
   const parallel::RankShard shard_;
   const KvSpecs specs_;
+  const int32_t runs_max_;
   std::vector<int32_t> group_layer_;  // [num_layers] index within the layer's group
   ModelWeights weights_;
   Buffers buffers_;
   std::array<Pool, kvcache::kNumKvKinds> pools_;
-  IndexBuffer step_indices_;
-  IndexBuffer row_indices_;
+  PageTables tables_;
+  int32_t* last_tokens_ = nullptr;
 };
 
 }  // namespace mimo::node

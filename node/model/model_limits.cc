@@ -28,7 +28,23 @@ int32_t widest(const ModelConfig& config, Width width) {
   return most;
 }
 
+// Of both groups' page tables together.
+int64_t page_table_entries(const ModelConfig& config, const parallel::RankShard& shard,
+                           const ModelLimits& limits) {
+  int64_t entries = 0;
+  for (const kvcache::KvSpec& spec :
+       kv_specs(config, shard, limits.page_tokens, DType::kBf16, DType::kBf16)) {
+    if (spec.num_layers == 0) continue;
+    entries += int64_t{limits.sequences_max} * page_table_stride(spec, limits);
+  }
+  return entries;
+}
+
 }  // namespace
+
+int32_t page_table_stride(const kvcache::KvSpec& spec, const ModelLimits& limits) {
+  return pages_per_sequence(spec, limits.prefill_chunk_max, limits.positions_max);
+}
 
 Result<void> ModelLimits::validate(const ModelConfig& config) const {
   TRY(require_between("tokens_max", tokens_max, 1, 1 << 20));
@@ -45,9 +61,10 @@ Result<void> ModelLimits::validate(const ModelConfig& config) const {
 
 StepBufferSizes step_buffer_sizes(const ModelConfig& config, const parallel::ShardPlan& plan,
                                   const parallel::RankShard& shard, const ModelLimits& limits,
-                                  DType activation) {
+                                  DType activation, int32_t decode_rows_max) {
   const int64_t element = dtype_bytes(activation);
-  const int64_t rows = limits.tokens_max;
+  const int64_t runs = std::max(limits.sequences_max, decode_rows_max);
+  const int64_t rows = std::max<int64_t>(limits.tokens_max, runs);
   const int64_t logits_rows = limits.logits_rows_max;
   const int64_t q_cols = widest(config, [&](AttentionKind kind) {
     return shard.attention(kind).q_heads.size() * config.attention_shape(kind).k_dim;
@@ -55,28 +72,35 @@ StepBufferSizes step_buffer_sizes(const ModelConfig& config, const parallel::Sha
   const int64_t v_cols = widest(config, [&](AttentionKind kind) {
     return shard.attention(kind).q_heads.size() * config.attention_shape(kind).v_dim;
   });
-  const int64_t pages = (limits.positions_max + limits.page_tokens - 1) / limits.page_tokens;
-  const int64_t sequences = limits.sequences_max;
+  const int64_t pages = page_table_entries(config, shard, limits);
   StepBufferSizes sizes;
   sizes.hidden_rows = rows * config.hidden * element;
+  if (activation == DType::kBf16) {
+    const int64_t groups = (config.hidden + 127) / 128;
+    sizes.normed_q = rows * (config.hidden + groups * int64_t{sizeof(float)});
+  }
   sizes.q = rows * q_cols * element;
   sizes.attention = rows * v_cols * element;
   sizes.expert_ids = rows * std::max(config.experts_per_token, 1) * int64_t{sizeof(int32_t)};
   sizes.expert_weights = rows * std::max(config.experts_per_token, 1) * int64_t{sizeof(float)};
   sizes.logits_hidden = logits_rows * config.hidden * element;
   sizes.logits = plan.tp * logits_rows * plan.vocab_rows * int64_t{sizeof(float)};
-  sizes.step_indices =
-      IndexBuffer::bytes_for({rows, rows, sequences, sequences + 1, sequences * pages, sequences,
-                              sequences * pages, sequences});
-  sizes.logits_indices = IndexBuffer::bytes_for(std::vector<int64_t>(4, logits_rows));
+  sizes.step_indices = IndexBuffer::bytes_for(
+      {rows, rows, runs + 1, runs, runs, rows, rows, rows, rows, pages, pages});
+  sizes.page_tables = (pages + limits.sequences_max) * int64_t{sizeof(int32_t)};
+  sizes.results =
+      rows * static_cast<int64_t>(sizeof(kernels::DrawResult) +
+                                  kernels::kTopLogprobsMax * sizeof(kernels::TokenLogprob));
+  sizes.full_rows = kFullRows * int64_t{config.vocab} * int64_t{sizeof(float)};
   return sizes;
 }
 
 kernels::StepLimits ops_limits(const ModelConfig& config, const parallel::ShardPlan& plan,
-                               const parallel::RankShard& shard, const ModelLimits& limits) {
+                               const parallel::RankShard& shard, const ModelLimits& limits,
+                               int32_t decode_rows_max) {
   kernels::StepLimits out;
-  out.tokens_max = limits.tokens_max;
-  out.runs_max = limits.sequences_max;
+  out.runs_max = std::max(limits.sequences_max, decode_rows_max);
+  out.tokens_max = std::max(limits.tokens_max, out.runs_max);
   out.logits_rows_max = limits.logits_rows_max;
   out.slots_max = limits.sequences_max;
   out.hidden = config.hidden;
@@ -88,8 +112,17 @@ kernels::StepLimits ops_limits(const ModelConfig& config, const parallel::ShardP
   out.attention_cols_max = widest(config, [&](AttentionKind kind) {
     return shard.attention(kind).q_heads.size() * config.attention_shape(kind).v_dim;
   });
-  out.ffn_cols_max = std::max(shard.dense_cols.size(), shard.expert_cols.size());
+  out.q_heads_max =
+      widest(config, [&](AttentionKind kind) { return shard.attention(kind).q_heads.size(); });
+  out.v_dim_max =
+      widest(config, [&](AttentionKind kind) { return config.attention_shape(kind).v_dim; });
+  const auto& moe = config.is_moe;
+  const bool any_moe = std::find(moe.begin(), moe.end(), true) != moe.end();
+  const bool any_dense = std::find(moe.begin(), moe.end(), false) != moe.end();
+  out.dense_cols_max = any_dense ? shard.dense_cols.size() : 0;
+  out.expert_cols_max = any_moe ? shard.expert_cols.size() : 0;
   out.num_experts = config.num_experts;
+  out.num_local_experts = shard.experts.size();
   out.experts_per_token = config.experts_per_token;
   out.vocab_padded = plan.tp * plan.vocab_rows;
   return out;

@@ -34,7 +34,7 @@ void PlanChecker::start(std::span<const SlotState> slots, const kvcache::KvStore
     view = {};
     if (!slots[i].active) continue;
     view.active = true;
-    view.num_known = static_cast<int32_t>(slots[i].tokens.size());
+    view.num_known = slots[i].num_known;
     view.num_read = slots[i].num_read;
     for (size_t kind = 0; kind < kvcache::kNumKvKinds; ++kind) {
       const kvcache::PageTable table =
@@ -74,6 +74,11 @@ Result<void> PlanChecker::check_changes(const StepPlan& plan) {
     view = {};
     view.active = true;
     view.num_known = static_cast<int32_t>(admission.tokens.size());
+    view.num_read = admission.num_cached;
+    for (size_t kind = 0; kind < options_.specs.size(); ++kind) {
+      const kvcache::KvSpec& spec = options_.specs[kind];
+      if (spec.num_layers > 0) view.first_page[kind] = spec.first_live_page(view.num_read);
+    }
   }
   for (const PageReturn& change : plan.returns) TRY(check_return(change));
   for (const PageGrant& grant : plan.grants) {
@@ -89,6 +94,12 @@ Result<void> PlanChecker::check_changes(const StepPlan& plan) {
                             kvcache::kv_kind_name(grant.kind) + " pages reach logical page " +
                             text(end) + ", expected at most " + text(end_max));
     }
+    const int32_t held_max = page_table_stride(options_.specs[kind], options_.limits);
+    if (view.num_pages[kind] > held_max) {
+      return internal_error("grant of " + text(grant.slot) + " makes it hold " +
+                            text(view.num_pages[kind]) + " " + kvcache::kv_kind_name(grant.kind) +
+                            " pages, expected at most " + text(held_max));
+    }
   }
   return {};
 }
@@ -103,6 +114,10 @@ Result<void> PlanChecker::check_admission(const Admission& admission) const {
   if (admission.num_prompt < 1 || admission.num_prompt > num_tokens) {
     return invalid_argument(at + "num_prompt is " + text(admission.num_prompt) +
                             ", expected 1 to " + text(num_tokens));
+  }
+  if (admission.num_cached < 0 || admission.num_cached >= num_tokens) {
+    return invalid_argument(at + "num_cached is " + text(admission.num_cached) +
+                            ", expected 0 to " + text(num_tokens - 1));
   }
   if (admission.num_prompt_logprobs < kernels::kAllLogprobs) {
     return invalid_argument(at + "num_prompt_logprobs is " + text(admission.num_prompt_logprobs) +

@@ -17,9 +17,12 @@ namespace mimo::node {
 // What a rank knows of the sequence in one slot.
 struct SlotState {
   bool active = false;
-  std::vector<int32_t> tokens;  // prompt, then outputs: the known tokens
+  std::vector<int32_t> tokens;  // as admitted; what is drawn after them only the backend keeps
   int32_t num_prompt = 0;
-  int32_t num_read = 0;  // of `tokens`, whose K and V are in the cache
+  int32_t num_known = 0;  // `tokens` and every draw that has been started
+  int32_t num_read = 0;   // of them, whose K and V are in the cache once all steps are done
+  int32_t num_logprobs = -1;
+  bool plain_greedy = false;  // as kernels::SampleParams
   int32_t num_prompt_logprobs = -1;
   bool raw_logits = false;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "base/log.h"
 #include "node/engine/page_changes.h"
@@ -18,6 +19,12 @@ int32_t limit_of(const Model& model, const Rank::Options& options) {
   return options.vocab_limit == 0 ? model.config().vocab : options.vocab_limit;
 }
 
+bool is_plain_greedy(const kernels::SamplingParams& p) {
+  return p.temperature < kernels::kGreedyTemperature && p.repetition_penalty == 1.0f &&
+         p.presence_penalty == 0.0f && p.frequency_penalty == 0.0f && p.min_tokens == 0 &&
+         p.logit_bias.empty() && p.num_logprobs == -1;
+}
+
 }  // namespace
 
 Rank::Rank(Model& model, parallel::TpGroup& group, const Options& options)
@@ -27,7 +34,8 @@ Rank::Rank(Model& model, parallel::TpGroup& group, const Options& options)
       checker_({limit_of(model, options), model.config().vocab, model.options().limits,
                 model.kv_specs()}),
       epoch_(options.epoch),
-      slots_(static_cast<size_t>(model.options().limits.sequences_max)) {}
+      slots_(static_cast<size_t>(model.options().limits.sequences_max)),
+      page_ends_(slots_.size()) {}
 
 Result<std::unique_ptr<Rank>> Rank::create(Model& model, parallel::TpGroup& group,
                                            const Options& options) {
@@ -37,8 +45,12 @@ Result<std::unique_ptr<Rank>> Rank::create(Model& model, parallel::TpGroup& grou
                             ", expected 0 to " + std::to_string(vocab));
   }
   std::unique_ptr<Rank> rank(new Rank(model, group, options));
-  TRY_ASSIGN(rank->chooser_, TokenChooser::create(model, limit_of(model, options)));
+  kernels::Ops& ops = model.ops();
+  const int32_t num_copies = ops.steps_in_flight_max();
+  TRY_ASSIGN(rank->chooser_, TokenChooser::create(model, limit_of(model, options), num_copies));
+  TRY(rank->indices_.allocate(ops, model.buffer_sizes().step_indices, num_copies));
   TRY(rank->make_store());
+  ops.forget_recordings();  // of an earlier rank: their pointers are not this one's
   return rank;
 }
 
@@ -55,9 +67,12 @@ Result<void> Rank::make_store() {
 }
 
 Result<void> Rank::reset(Epoch epoch, parallel::TpGroup& group) {
+  kernels::Ops& ops = model_.ops();
+  ops.wait(ops.mark());
+  pending_.clear();
   for (size_t slot = 0; slot < slots_.size(); ++slot) {
     if (!slots_[slot].active) continue;
-    model_.ops().clear_sampler(static_cast<int32_t>(slot));
+    ops.clear_sampler(static_cast<int32_t>(slot));
     slots_[slot] = {};
   }
   TRY(make_store());
@@ -67,6 +82,8 @@ Result<void> Rank::reset(Epoch epoch, parallel::TpGroup& group) {
   plan_digest_ = 0;
   result_digest_ = 0;
   broken_.reset();
+  ops.forget_recordings();
+  recorded_ = false;
   return {};
 }
 
@@ -82,29 +99,60 @@ Result<void> Rank::check_turn(const StepPlan& plan) const {
   return {};
 }
 
-Result<StepResult> Rank::run(const StepPlan& plan) {
+int32_t Rank::steps_in_flight_max() const { return indices_.num_copies(); }
+
+Result<void> Rank::start(const StepPlan& plan) {
   if (broken_) return *broken_;
+  if (static_cast<int32_t>(pending_.size()) >= steps_in_flight_max()) {
+    return internal_error("step " + std::to_string(plan.step) + " while " +
+                          std::to_string(pending_.size()) + " are out, which is all there may be");
+  }
   TRY(check_turn(plan));
   TRY_ASSIGN(const std::span<const SlotRun> runs, checker_.check(plan, slots_, *store_));
+  TRY(record());
   TRY(store_->apply(page_changes(plan)));
   change_slots(plan);
+  change_tables(plan);
   plan_digest_ = chain_plan_digest(plan_digest_, plan);
 
-  StepResult result;
-  result.step = step_++;
+  Pending& step = pending_.emplace_back();
+  step.copy = static_cast<int32_t>(step_ % steps_in_flight_max());
+  step.result.step = step_++;
+  step.result.plan_digest = plan_digest_;
   build_rows(runs);
-  build_tasks(runs, result.outputs);
-  if (rows_.num_tokens() > 0) {
-    const auto ran = run_model(result.outputs);
-    if (!ran.ok()) return fail(ran.error());
-  }
-  advance(runs, result.outputs);
+  build_tasks(runs, step.result.outputs);
+  step.result.num_tokens = rows_.num_tokens();
+  const bool decodes = only_decodes(runs);
+  if (decodes) pad(model_.ops().padded_rows(rows_.num_tokens()));
+  advance(runs);
+  const auto queued = queue(step, decodes);
+  if (!queued.ok()) return fail(queued.error());
   check_memory();
-  result.num_tokens = rows_.num_tokens();
+  return {};
+}
+
+bool Rank::finished() {
+  return broken_ || pending_.empty() || model_.ops().done(pending_.front().mark);
+}
+
+Result<StepResult> Rank::finish() {
+  if (broken_) return *broken_;
+  if (pending_.empty()) return internal_error("finish() while no step is out");
+  Pending& step = pending_.front();
+  model_.ops().wait(step.mark);
+  StepResult result = std::move(step.result);
+  const auto taken = chooser_->take(step.work, step.copy, result.outputs);
+  pending_.pop_front();
+  if (!taken.ok()) return fail(taken.error());
   result_digest_ = chain_result_digest(result_digest_, result.outputs);
-  result.plan_digest = plan_digest_;
   result.result_digest = result_digest_;
   return result;
+}
+
+Result<StepResult> Rank::run(const StepPlan& plan) {
+  CHECK(pending_.empty());
+  TRY(start(plan));
+  return finish();
 }
 
 void Rank::change_slots(const StepPlan& plan) {
@@ -117,46 +165,61 @@ void Rank::change_slots(const StepPlan& plan) {
     slot.active = true;
     slot.tokens = admission.tokens;
     slot.num_prompt = admission.num_prompt;
-    slot.num_read = 0;
+    slot.num_known = static_cast<int32_t>(admission.tokens.size());
+    slot.num_read = admission.num_cached;
+    slot.num_logprobs = admission.sampling.num_logprobs;
+    slot.plain_greedy = is_plain_greedy(admission.sampling);
     slot.num_prompt_logprobs = admission.num_prompt_logprobs;
     slot.raw_logits = admission.sampling.raw_logits;
+    for (const kvcache::KvSpec& spec : model_.kv_specs()) {
+      page_ends_[admission.slot.value][static_cast<size_t>(spec.kind)] =
+          spec.num_layers > 0 ? spec.first_live_page(admission.num_cached) : 0;
+    }
     model_.ops().set_sampler(admission.slot.value,
                              {admission.sampling, admission.tokens, admission.num_prompt});
   }
 }
 
-void Rank::build_rows(std::span<const SlotRun> runs) {
-  rows_.ids.clear();
-  rows_.row_run.clear();
-  rows_.row_begin.assign(1, 0);
-  rows_.context.clear();
-  for (const SlotRun& run : runs) {
-    const auto first = slots_[run.slot.value].tokens.begin() + run.begin;
-    rows_.ids.insert(rows_.ids.end(), first, first + run.num_tokens);
-    rows_.row_run.resize(rows_.ids.size(), rows_.num_runs());
-    rows_.row_begin.push_back(rows_.num_tokens());
-    rows_.context.push_back(run.begin + run.num_tokens);
-  }
-  for (const kvcache::KvSpec& spec : model_.kv_specs()) {
-    if (spec.num_layers > 0) build_pages(runs, spec.kind);
+void Rank::change_tables(const StepPlan& plan) {
+  table_changes_.at.clear();
+  table_changes_.pages.clear();
+  for (const PageGrant& grant : plan.grants) {
+    int32_t& end = page_ends_[grant.slot.value][static_cast<size_t>(grant.kind)];
+    for (const PageId page : grant.pages) {
+      table_changes_.at.push_back(model_.page_tables().place(grant.kind, grant.slot, end++));
+      table_changes_.pages.push_back(page.value);
+    }
   }
 }
 
-void Rank::build_pages(std::span<const SlotRun> runs, KvKind kind) {
-  StepRows::Pages& pages = rows_.pages[static_cast<size_t>(kind)];
-  size_t stride = 0;
+void Rank::HostRows::clear() {
+  ids.clear();
+  row_run.clear();
+  row_begin.assign(1, 0);
+  context.clear();
+  slot.clear();
+  rows_per_run_max = 1;
+}
+
+void Rank::HostRows::add_run(int32_t slot_number, int32_t context_after, int32_t num_rows) {
+  row_run.resize(row_run.size() + static_cast<size_t>(num_rows), num_runs());
+  row_begin.push_back(num_tokens());
+  context.push_back(context_after);
+  slot.push_back(slot_number);
+  rows_per_run_max = std::max(rows_per_run_max, num_rows);
+}
+
+void Rank::build_rows(std::span<const SlotRun> runs) {
+  rows_.clear();
   for (const SlotRun& run : runs) {
-    stride = std::max(stride, store_->page_table(run.slot, kind).pages.size());
-  }
-  pages.stride = static_cast<int32_t>(stride);
-  // No page has the id -1: a kernel that reads past a table is found out.
-  pages.ids.assign(runs.size() * stride, -1);
-  pages.first_page.clear();
-  for (size_t i = 0; i < runs.size(); ++i) {
-    const kvcache::PageTable table = store_->page_table(runs[i].slot, kind);
-    pages.first_page.push_back(table.first_page);
-    std::transform(table.pages.begin(), table.pages.end(), pages.ids.begin() + i * stride,
-                   [](PageId page) { return page.value; });
+    const std::vector<int32_t>& tokens = slots_[run.slot.value].tokens;
+    const int32_t end = run.begin + run.num_tokens;
+    rows_.add_run(run.slot.value, end, run.num_tokens);
+    // A draw comes once all before it is read: a drawn token is a run's only one.
+    for (int32_t i = run.begin; i < end; ++i) {
+      const bool admitted = i < static_cast<int32_t>(tokens.size());
+      rows_.ids.push_back(admitted ? tokens[i] : ~run.slot.value);
+    }
   }
 }
 
@@ -185,28 +248,124 @@ void Rank::build_tasks(std::span<const SlotRun> runs, std::vector<SlotOutput>& o
     tasks_.push_back({.row = first_row + run.num_tokens - 1,
                       .output = output,
                       .draw = true,
-                      .position = run.begin + run.num_tokens});
+                      .slot = run.slot.value,
+                      .position = run.begin + run.num_tokens,
+                      .plain_greedy = slot.plain_greedy,
+                      .num_logprobs = slot.num_logprobs});
   }
 }
 
-Result<void> Rank::run_model(std::vector<SlotOutput>& outputs) {
-  TRY(model_.forward(rows_, *group_));
-  return chooser_->choose(tasks_, outputs, *group_);
+bool Rank::only_decodes(std::span<const SlotRun> runs) const {
+  if (runs.empty() || tasks_.size() != runs.size()) return false;
+  if (rows_.num_tokens() != rows_.num_runs()) return false;
+  return std::all_of(tasks_.begin(), tasks_.end(), [](const RowTask& task) {
+    return task.draw && !kernels::wants_full(task.num_logprobs);
+  });
 }
 
-void Rank::advance(std::span<const SlotRun> runs, const std::vector<SlotOutput>& outputs) {
-  for (const SlotRun& run : runs) slots_[run.slot.value].num_read += run.num_tokens;
-  for (const SlotOutput& output : outputs) {
-    // Nothing could be drawn from logits that are not finite: the slot stands still.
-    if (!output.drew || !output.choice.finite) continue;
-    CHECK_GE(output.choice.id, 0);
-    slots_[output.slot.value].tokens.push_back(output.choice.id);
+void Rank::pad(int32_t num_rows) {
+  CHECK(num_rows >= rows_.num_tokens() && num_rows <= model_.runs_max());
+  while (rows_.num_tokens() < num_rows) {
+    tasks_.push_back({.row = rows_.num_tokens(), .output = -1, .draw = true, .plain_greedy = true});
+    rows_.add_run(0, 0, 1);
+    rows_.ids.push_back(0);
   }
+}
+
+// What a recorded body reads stands at places that depend on the number of rows alone: the changes
+// of the tables come last, and are done before it.
+Result<void> Rank::queue(Pending& step, bool decodes) {
+  kernels::Ops& ops = model_.ops();
+  indices_.begin(step.copy);
+  StepRows rows;
+  rows.ids = indices_.add(rows_.ids);
+  rows.runs.num_tokens = rows_.num_tokens();
+  rows.runs.num_runs = rows_.num_runs();
+  rows.runs.row_begin = indices_.add(rows_.row_begin);
+  rows.runs.context = indices_.add(rows_.context);
+  rows.runs.row_run = indices_.add(rows_.row_run);
+  rows.runs.slot = indices_.add(rows_.slot);
+  rows.runs.rows_per_run_max = rows_.rows_per_run_max;
+  step.work = chooser_->lay_out(tasks_, indices_);
+  const int32_t* const at = indices_.add(table_changes_.at);
+  const int32_t* const pages = indices_.add(table_changes_.pages);
+  indices_.upload();
+  if (!table_changes_.at.empty()) {
+    ops.scatter({.table = model_.page_tables().entries,
+                 .at = at,
+                 .values = pages,
+                 .count = static_cast<int32_t>(table_changes_.at.size())});
+  }
+  const auto body = [&]() -> Result<void> {
+    TRY(model_.forward(rows, *group_));
+    return chooser_->queue(step.work, *group_);
+  };
+  if (decodes) {
+    const auto key = static_cast<uint64_t>(rows_.num_tokens()) * 2;
+    TRY(ops.recorded(key + (step.work.plain_greedy ? 1 : 0), body));
+  } else if (rows_.num_tokens() > 0) {
+    TRY(body());
+  }
+  chooser_->download(step.work, step.copy);
+  step.mark = ops.mark();
+  indices_.sent(step.mark);
+  return {};
+}
+
+void Rank::advance(std::span<const SlotRun> runs) {
+  for (const SlotRun& run : runs) {
+    SlotState& slot = slots_[run.slot.value];
+    slot.num_read += run.num_tokens;
+    // What could not be drawn (logits that are not finite) counts too: nobody here knows yet.
+    if (run.draws) ++slot.num_known;
+  }
+}
+
+Result<void> Rank::record() {
+  if (broken_) return *broken_;
+  if (std::exchange(recorded_, true)) return {};
+  const auto recorded = record_all();
+  if (!recorded.ok()) return fail(recorded.error());
+  return {};
+}
+
+// A backend that works in the call has nothing to record.
+Result<void> Rank::record_all() {
+  kernels::Ops& ops = model_.ops();
+  if (ops.steps_in_flight_max() == 1) return {};
+  // Once as it is: what a backend makes at a first call is no part of a record.
+  TRY(record_step(ops.padded_rows(1), true, true));
+  TRY(record_step(ops.padded_rows(1), false, true));
+  int32_t done = 0;
+  for (int32_t n = 1; n <= static_cast<int32_t>(slots_.size()); ++n) {
+    const int32_t num_rows = ops.padded_rows(n);
+    if (num_rows == done) continue;
+    for (const bool plain_greedy : {true, false}) {
+      TRY(record_step(num_rows, plain_greedy, false));
+    }
+    done = num_rows;
+  }
+  return {};
+}
+
+Result<void> Rank::record_step(int32_t num_rows, bool plain_greedy, bool once) {
+  Pending step;
+  rows_.clear();
+  tasks_.clear();
+  table_changes_.at.clear();
+  table_changes_.pages.clear();
+  pad(num_rows);
+  tasks_.front().plain_greedy = plain_greedy;
+  TRY(queue(step, !once));
+  model_.ops().wait(step.mark);
+  return {};
 }
 
 Error Rank::fail(const Error& error) {
+  pending_.clear();
   broken_ = Error{Code::kUnavailable, "rank " + std::to_string(model_.options().rank) + ", step " +
-                                          std::to_string(step_ - 1) + ": " + error.to_string()};
+                                          std::to_string(std::max<int64_t>(step_ - 1, 0)) + ": " +
+                                          error.to_string()};
   return *broken_;
 }
 

@@ -1,107 +1,210 @@
 #include "node/model/token_chooser.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 namespace mimo::node {
+namespace {
 
-Result<std::unique_ptr<TokenChooser>> TokenChooser::create(Model& model, int32_t vocab_limit) {
+using kernels::DrawResult;
+using kernels::kTopLogprobsMax;
+using kernels::TokenLogprob;
+
+bool full_wanted(const RowTask& task) { return kernels::wants_full(task.num_logprobs); }
+
+// Tasks that one call can do.
+bool same_call(const RowTask& a, const RowTask& b) {
+  if (a.draw != b.draw || full_wanted(a) != full_wanted(b)) return false;
+  // What a score asks for belongs to its sequence.
+  return a.draw || a.output == b.output;
+}
+
+// The draws first, those that want every token behind the others.
+int32_t call_order(const RowTask& task) {
+  if (!task.draw) return 2;
+  return full_wanted(task) ? 1 : 0;
+}
+
+// The calls of results [begin, end).
+void add_calls(ChoiceWork& work, int32_t begin, int32_t end) {
+  for (int32_t at = begin; at < end;) {
+    const RowTask& first = work.tasks[at];
+    ChoiceWork::Call call{at, 0, full_wanted(first)};
+    const int32_t most = call.full ? kFullRows : end - at;
+    while (at < end && call.count < most && same_call(first, work.tasks[at])) {
+      ++call.count;
+      ++at;
+    }
+    work.calls.push_back(call);
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<TokenChooser>> TokenChooser::create(Model& model, int32_t vocab_limit,
+                                                           int32_t num_copies) {
   std::unique_ptr<TokenChooser> chooser(new TokenChooser(model, vocab_limit));
-  const int64_t rows = model.options().limits.logits_rows_max;
-  TRY(chooser->indices_.allocate(model.ops(), IndexBuffer::bytes_for({rows, rows, rows})));
+  TRY(chooser->allocate(num_copies));
   return chooser;
 }
 
-Result<void> TokenChooser::choose(std::span<const RowTask> tasks, std::vector<SlotOutput>& outputs,
-                                  parallel::TpGroup& group) {
-  const auto rows_max = static_cast<size_t>(model_.options().limits.logits_rows_max);
-  for (size_t begin = 0; begin < tasks.size(); begin += rows_max) {
-    const size_t count = std::min(rows_max, tasks.size() - begin);
-    TRY(choose_pass(tasks.subspan(begin, count), outputs, group));
+// Results and their candidates lie one behind the other, so that one copy brings both.
+Result<void> TokenChooser::allocate(int32_t num_copies) {
+  const StepBufferSizes sizes = model_.buffer_sizes();
+  const int64_t rows = model_.rows_max();
+  CHECK_EQ(sizes.results, rows * static_cast<int64_t>(sizeof(DrawResult) +
+                                                      kTopLogprobsMax * sizeof(TokenLogprob)));
+  kernels::Ops& ops = model_.ops();
+  TRY_ASSIGN(void* const results, ops.allocate(sizes.results, kernels::Purpose::kWorkspace));
+  results_ = static_cast<DrawResult*>(results);
+  top_ = reinterpret_cast<TokenLogprob*>(results_ + rows);
+  TRY_ASSIGN(void* const full, ops.allocate(sizes.full_rows, kernels::Purpose::kWorkspace));
+  full_ = static_cast<float*>(full);
+  for (int32_t i = 0; i < num_copies; ++i) {
+    TRY_ASSIGN(void* const host, ops.allocate_host(sizes.results));
+    auto* const host_results = static_cast<DrawResult*>(host);
+    copies_.push_back({host_results, reinterpret_cast<TokenLogprob*>(host_results + rows)});
   }
   return {};
 }
 
-Result<void> TokenChooser::choose_pass(std::span<const RowTask> tasks,
-                                       std::vector<SlotOutput>& outputs, parallel::TpGroup& group) {
-  rows_.clear();
-  for (const RowTask& task : tasks) rows_.push_back(task.row);
-  TRY_ASSIGN(const Logits logits, model_.logits(rows_, group));
-  sample(logits, tasks, outputs);
-  score(logits, tasks, outputs);
+ChoiceWork TokenChooser::lay_out(std::span<const RowTask> tasks, IndexBuffer& indices) {
+  ChoiceWork work;
+  work.tasks.assign(tasks.begin(), tasks.end());
+  const auto num_tasks = static_cast<int32_t>(tasks.size());
+  CHECK_LE(num_tasks, model_.rows_max());
+  const int32_t rows_max = model_.options().limits.logits_rows_max;
+  std::vector<int32_t> rows;
+  std::vector<int32_t> pass_rows;
+  std::vector<int32_t> seconds;
+  std::vector<int32_t> positions;
+  for (int32_t begin = 0; begin < num_tasks; begin += rows_max) {
+    const int32_t end = std::min(num_tasks, begin + rows_max);
+    std::stable_sort(
+        work.tasks.begin() + begin, work.tasks.begin() + end,
+        [](const RowTask& a, const RowTask& b) { return call_order(a) < call_order(b); });
+    add_calls(work, begin, end);
+    work.passes.push_back({begin, end - begin, static_cast<int32_t>(work.calls.size())});
+    for (int32_t i = begin; i < end; ++i) pass_rows.push_back(i - begin);
+  }
+  for (const RowTask& task : work.tasks) {
+    rows.push_back(task.row);
+    seconds.push_back(task.draw ? task.slot : task.token);
+    positions.push_back(task.position);
+    work.plain_greedy = work.plain_greedy && (!task.draw || task.plain_greedy);
+    work.lists = work.lists || (task.num_logprobs > 0 && !full_wanted(task));
+  }
+  work.rows = indices.add(rows);
+  work.pass_rows = indices.add(pass_rows);
+  work.seconds = indices.add(seconds);
+  work.positions = indices.add(positions);
+  return work;
+}
+
+Result<void> TokenChooser::queue(ChoiceWork& work, parallel::TpGroup& group) {
+  size_t at = 0;
+  for (const ChoiceWork::Pass& pass : work.passes) {
+    TRY_ASSIGN(const Logits logits, model_.logits(work.rows + pass.begin, pass.num_rows, group));
+    for (; at < static_cast<size_t>(pass.call_end); ++at) {
+      const ChoiceWork::Call& call = work.calls[at];
+      if (work.tasks[call.begin].draw) {
+        sample(logits, work, call);
+      } else {
+        score(logits, work, call);
+      }
+      if (!call.full) continue;
+      const size_t begin = work.full.size();
+      work.full.resize(begin + static_cast<size_t>(call.count) * vocab_limit_);
+      model_.ops().download(work.full.data() + begin, full_,
+                            int64_t{call.count} * vocab_limit_ * int64_t{sizeof(float)});
+    }
+  }
   return {};
 }
 
-void TokenChooser::sample(const Logits& logits, std::span<const RowTask> tasks,
-                          std::vector<SlotOutput>& outputs) {
-  rows_.clear();
-  seconds_.clear();
-  positions_.clear();
-  owners_.clear();
-  for (size_t i = 0; i < tasks.size(); ++i) {
-    if (!tasks[i].draw) continue;
-    rows_.push_back(static_cast<int32_t>(i));
-    seconds_.push_back(outputs[tasks[i].output].slot.value);
-    positions_.push_back(tasks[i].position);
-    owners_.push_back(tasks[i].output);
-  }
-  if (rows_.empty()) return;
-  indices_.clear();
-  kernels::SampleParams p;
-  p.logits = logits.values;
-  p.num_shards = logits.num_shards;
-  p.shard_cols = logits.shard_cols;
-  p.vocab_limit = vocab_limit_;
-  p.num_rows = logits.num_rows;
-  p.rows = indices_.add(rows_);
-  p.slots = indices_.add(seconds_);
-  p.positions = indices_.add(positions_);
-  p.num_draws = static_cast<int32_t>(rows_.size());
-  indices_.upload();
-  choices_.assign(rows_.size(), {});
-  p.out = choices_.data();
-  model_.ops().sample(p);
-  for (size_t i = 0; i < owners_.size(); ++i) {
-    SlotOutput& output = outputs[owners_[i]];
-    output.drew = true;
-    output.choice = std::move(choices_[i]);
-  }
+void TokenChooser::sample(const Logits& logits, const ChoiceWork& work,
+                          const ChoiceWork::Call& call) {
+  // Where all are greedy no candidates are wanted; else they may be, whoever asks for them now: a
+  // recorded step must not depend on it.
+  const bool lists = !work.plain_greedy;
+  model_.ops().sample({.logits = logits.values,
+                       .num_shards = logits.num_shards,
+                       .shard_cols = logits.shard_cols,
+                       .vocab_limit = vocab_limit_,
+                       .num_rows = logits.num_rows,
+                       .rows = work.pass_rows + call.begin,
+                       .slots = work.seconds + call.begin,
+                       .positions = work.positions + call.begin,
+                       .num_draws = call.count,
+                       .plain_greedy = work.plain_greedy,
+                       .last_tokens = model_.last_tokens(),
+                       .results = results_ + call.begin,
+                       .top = lists ? top_ + int64_t{call.begin} * kTopLogprobsMax : nullptr,
+                       .top_max = lists ? kTopLogprobsMax : 0,
+                       .full = call.full ? full_ : nullptr});
 }
 
-void TokenChooser::score(const Logits& logits, std::span<const RowTask> tasks,
-                         std::vector<SlotOutput>& outputs) {
-  rows_.clear();
-  seconds_.clear();
-  for (size_t i = 0; i < tasks.size(); ++i) {
-    if (tasks[i].draw) continue;
-    rows_.push_back(static_cast<int32_t>(i));
-    seconds_.push_back(tasks[i].token);
+void TokenChooser::score(const Logits& logits, const ChoiceWork& work,
+                         const ChoiceWork::Call& call) {
+  const RowTask& first = work.tasks[call.begin];
+  model_.ops().score({.logits = logits.values,
+                      .num_shards = logits.num_shards,
+                      .shard_cols = logits.shard_cols,
+                      .vocab_limit = vocab_limit_,
+                      .num_rows = logits.num_rows,
+                      .rows = work.pass_rows + call.begin,
+                      .tokens = work.seconds + call.begin,
+                      .num_scores = call.count,
+                      .num_logprobs = first.num_logprobs,
+                      .raw_logits = first.raw_logits,
+                      .results = results_ + call.begin,
+                      .top = top_ + int64_t{call.begin} * kTopLogprobsMax,
+                      .top_max = kTopLogprobsMax,
+                      .full = call.full ? full_ : nullptr});
+}
+
+void TokenChooser::download(const ChoiceWork& work, int32_t copy) {
+  const Copy& to = copies_[copy];
+  const auto count = static_cast<int64_t>(work.tasks.size());
+  if (count == 0) return;
+  kernels::Ops& ops = model_.ops();
+  ops.download_later(to.results, results_, count * int64_t{sizeof(DrawResult)});
+  if (!work.lists) return;
+  ops.download_later(to.top, top_, count * kTopLogprobsMax * int64_t{sizeof(TokenLogprob)});
+}
+
+Result<void> TokenChooser::take(const ChoiceWork& work, int32_t copy,
+                                std::vector<SlotOutput>& outputs) const {
+  const Copy& from = copies_[copy];
+  const float* full = work.full.data();
+  for (const ChoiceWork::Call& call : work.calls) {
+    for (int32_t i = call.begin; i < call.begin + call.count; ++i) {
+      const RowTask& task = work.tasks[i];
+      if (task.output < 0) continue;
+      const DrawResult& result = from.results[i];
+      if (task.draw && (result.id < -1 || result.id >= vocab_limit_)) {
+        return internal_error("slot " + std::to_string(task.slot) + " drew token " +
+                              std::to_string(result.id) + ", expected -1 to " +
+                              std::to_string(vocab_limit_ - 1));
+      }
+      const auto vocab = static_cast<size_t>(vocab_limit_);
+      const std::span<const float> row(full, call.full ? vocab : 0);
+      if (call.full) full += vocab;
+      const int32_t listed =
+          call.full ? task.num_logprobs : std::min(task.num_logprobs, vocab_limit_);
+      kernels::TokenChoice choice = kernels::make_choice(
+          result, listed, {from.top + int64_t{i} * kTopLogprobsMax, size_t{kTopLogprobsMax}}, row);
+      SlotOutput& output = outputs[task.output];
+      if (task.draw) {
+        output.drew = true;
+        output.choice = std::move(choice);
+      } else {
+        output.prompt_scores.push_back(std::move(choice));
+      }
+    }
   }
-  if (rows_.empty()) return;
-  indices_.clear();
-  const int32_t* const rows = indices_.add(rows_);
-  const int32_t* const tokens = indices_.add(seconds_);
-  indices_.upload();
-  // One call for each output: what is asked for belongs to the sequence.
-  const auto num_scores = static_cast<int32_t>(rows_.size());
-  for (int32_t begin = 0, end = 0; begin < num_scores; begin = end) {
-    const RowTask& first = tasks[rows_[begin]];
-    while (end < num_scores && tasks[rows_[end]].output == first.output) ++end;
-    choices_.assign(static_cast<size_t>(end - begin), {});
-    model_.ops().score({.logits = logits.values,
-                        .num_shards = logits.num_shards,
-                        .shard_cols = logits.shard_cols,
-                        .vocab_limit = vocab_limit_,
-                        .num_rows = logits.num_rows,
-                        .rows = rows + begin,
-                        .tokens = tokens + begin,
-                        .num_scores = end - begin,
-                        .num_logprobs = first.num_logprobs,
-                        .raw_logits = first.raw_logits,
-                        .out = choices_.data()});
-    auto& scores = outputs[first.output].prompt_scores;
-    std::move(choices_.begin(), choices_.end(), std::back_inserter(scores));
-  }
+  return {};
 }
 
 }  // namespace mimo::node

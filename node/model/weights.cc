@@ -16,6 +16,7 @@ namespace {
 using checkpoint::Checkpoint;
 using checkpoint::ModelConfig;
 using kernels::Linear;
+using kernels::LinearStack;
 using parallel::Range;
 using parallel::RankShard;
 
@@ -23,8 +24,30 @@ using parallel::RankShard;
 struct Job {
   std::string name;
   std::function<Result<PackedLinear>()> pack;
-  Linear* to = nullptr;
+  std::function<Result<void>(kernels::Ops& ops, const kernels::HostLinear& matrix)> load;
 };
+
+// A matrix of its own.
+Job single(std::string name, std::function<Result<PackedLinear>()> pack, Linear& to) {
+  return {std::move(name), std::move(pack),
+          [&to](kernels::Ops& ops, const kernels::HostLinear& matrix) -> Result<void> {
+            TRY_ASSIGN(to, ops.load_linear(matrix));
+            return {};
+          }};
+}
+
+// Matrix `i` of `count`. The first that comes makes the stack: the others must be like it.
+Job stacked(std::string name, std::function<Result<PackedLinear>()> pack, int32_t i, int32_t count,
+            LinearStack& to) {
+  return {std::move(name), std::move(pack),
+          [&to, i, count](kernels::Ops& ops, const kernels::HostLinear& matrix) -> Result<void> {
+            if (to.index < 0) {
+              TRY_ASSIGN(to, ops.make_stack({count, matrix.dtype, matrix.rows, matrix.cols,
+                                             matrix.rows_per_scale}));
+            }
+            return ops.load_into(to, i, matrix);
+          }};
+}
 
 struct Packed {
   size_t job = 0;
@@ -85,9 +108,8 @@ class Loader {
       Job& job = jobs_[packed->job];
       if (!packed->matrix.ok()) return packed->matrix.error();
       const PackedLinear& matrix = packed->matrix.value();
-      auto linear = ops_.load_linear(matrix.view());
-      if (!linear.ok()) return linear.error().with_context(job.name);
-      *job.to = linear.value();
+      const auto loaded = job.load(ops_, matrix.view());
+      if (!loaded.ok()) return loaded.error().with_context(job.name);
       bytes += matrix.num_bytes();
       ++num_done;
       want_next();
@@ -129,7 +151,8 @@ class WeightReader {
 
  private:
   void vocabulary(const std::string& name, Linear& to) {
-    loader_.add({name, [this, name] { return packer_.vocab_rows(name); }, &to});
+    loader_.add(single(
+        name, [this, name] { return packer_.vocab_rows(name); }, to));
   }
 
   Result<void> vector(const std::string& name, Range range, const float*& to) {
@@ -147,16 +170,20 @@ class WeightReader {
     const std::string prefix = layer_prefix(layer);
     const checkpoint::AttentionKind kind = config_.attention[layer];
     TRY(vector(prefix + "input_layernorm.weight", {}, w.input_norm));
-    loader_.add({prefix + "self_attn.qkv", [this, layer] { return packer_.qkv(layer); }, &w.qkv});
+    loader_.add(single(
+        prefix + "self_attn.qkv", [this, layer] { return packer_.qkv(layer); }, w.qkv));
     if (config_.attention_shape(kind).has_sinks) {
       TRY(vector(prefix + "self_attn.attention_sink_bias", shard_.attention(kind).q_heads,
                  w.sinks));
     }
-    loader_.add({prefix + "self_attn.o_proj.weight",
-                 [this, layer] { return packer_.o_proj(layer); }, &w.o_proj});
+    loader_.add(single(
+        prefix + "self_attn.o_proj.weight", [this, layer] { return packer_.o_proj(layer); },
+        w.o_proj));
     TRY(vector(prefix + "post_attention_layernorm.weight", {}, w.ffn_norm));
     if (config_.is_moe[layer]) return read_moe(prefix + "mlp.", w);
-    add_ffn(prefix + "mlp.", shard_.dense_cols, w.gate_up, w.down);
+    const std::string mlp = prefix + "mlp.";
+    loader_.add(single(mlp + "gate_up", gate_up(mlp, shard_.dense_cols), w.gate_up));
+    loader_.add(single(mlp + "down_proj.weight", down(mlp, shard_.dense_cols), w.down));
     return {};
   }
 
@@ -164,20 +191,23 @@ class WeightReader {
     TRY(vector(prefix + "gate.weight", {}, w.router));
     TRY(vector(prefix + "gate.e_score_correction_bias", {}, w.router_bias));
     w.experts.first = shard_.experts.begin;
-    w.experts.gate_up.resize(static_cast<size_t>(shard_.experts.size()));
-    w.experts.down.resize(static_cast<size_t>(shard_.experts.size()));
-    for (int32_t i = 0; i < shard_.experts.size(); ++i) {
-      add_ffn(prefix + "experts." + std::to_string(shard_.experts.begin + i) + ".",
-              shard_.expert_cols, w.experts.gate_up[i], w.experts.down[i]);
+    const int32_t count = shard_.experts.size();
+    for (int32_t i = 0; i < count; ++i) {
+      const std::string expert =
+          prefix + "experts." + std::to_string(shard_.experts.begin + i) + ".";
+      loader_.add(stacked(expert + "gate_up", gate_up(expert, shard_.expert_cols), i, count,
+                          w.experts.gate_up));
+      loader_.add(stacked(expert + "down_proj.weight", down(expert, shard_.expert_cols), i, count,
+                          w.experts.down));
     }
     return {};
   }
 
-  void add_ffn(const std::string& prefix, Range cols, Linear& gate_up, Linear& down) {
-    loader_.add({prefix + "gate_up", [this, prefix, cols] { return packer_.gate_up(prefix, cols); },
-                 &gate_up});
-    loader_.add({prefix + "down_proj.weight",
-                 [this, prefix, cols] { return packer_.down(prefix, cols); }, &down});
+  std::function<Result<PackedLinear>()> gate_up(const std::string& prefix, Range cols) const {
+    return [this, prefix, cols] { return packer_.gate_up(prefix, cols); };
+  }
+  std::function<Result<PackedLinear>()> down(const std::string& prefix, Range cols) const {
+    return [this, prefix, cols] { return packer_.down(prefix, cols); };
   }
 
   const ModelConfig& config_;

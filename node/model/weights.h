@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "base/result.h"
@@ -33,6 +34,10 @@ struct ModelWeights {
   // As handed to the backend, which may keep another form; parallel::rank_bytes() foretells it.
   int64_t loaded_bytes = 0;
 };
+
+// Gives a rank its weights: a checkpoint's, or a bench's random ones.
+using WeightLoader =
+    std::function<Result<ModelWeights>(const parallel::RankShard& shard, kernels::Ops& ops)>;
 
 struct LoadOptions {
   int32_t num_threads = 2;  // that read and cut; the backend is fed by the caller's thread

@@ -10,6 +10,7 @@
 
 #include "checkpoint/safetensors.h"
 #include "parallel/local_group.h"
+#include "parallel/single_group.h"
 
 namespace mimo::node::model_test {
 
@@ -51,6 +52,26 @@ ModelLimits test_limits(int32_t page_tokens) {
   return limits;
 }
 
+namespace {
+
+Result<std::unique_ptr<kernels::Ops>> make_ops(const ClusterOptions& options) {
+  if (options.make_ops) return options.make_ops();
+  return kernels::make_cpu_ops({.mode = options.mode, .num_threads = 1});
+}
+
+// Ranks of a LocalGroup add on the host.
+std::vector<std::unique_ptr<parallel::TpGroup>> make_groups(const ClusterOptions& options) {
+  if (!options.make_ops) {
+    return parallel::make_local_groups(options.tp, options.group_timeout_ms);
+  }
+  CHECK_EQ(options.tp, 1);
+  std::vector<std::unique_ptr<parallel::TpGroup>> groups;
+  groups.push_back(parallel::make_single_group());
+  return groups;
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Cluster>> Cluster::create(const std::string& folder,
                                                  const ClusterOptions& options) {
   std::unique_ptr<Cluster> cluster(new Cluster());
@@ -65,11 +86,15 @@ Result<void> Cluster::load(const std::string& folder) {
   TRY_ASSIGN(const auto checkpoint, checkpoint::Checkpoint::open(folder));
   TRY_ASSIGN(const parallel::ShardPlan plan,
              parallel::plan_shards(checkpoint->config(), {options_.tp, options_.experts}));
-  groups_ = parallel::make_local_groups(options_.tp, options_.group_timeout_ms);
+  groups_ = make_groups(options_);
   members_.resize(static_cast<size_t>(options_.tp));
   for (int32_t i = 0; i < options_.tp; ++i) {
     Member& member = members_[i];
-    TRY_ASSIGN(member.ops, kernels::make_cpu_ops({.mode = options_.mode, .num_threads = 1}));
+    TRY_ASSIGN(member.ops, make_ops(options_));
+    if (options_.deferred != nullptr) {
+      CHECK_EQ(options_.tp, 1);
+      member.ops = make_deferred_ops(std::move(member.ops), *options_.deferred);
+    }
     Model::Options model;
     model.plan = plan;
     model.rank = i;
@@ -83,12 +108,28 @@ Result<void> Cluster::load(const std::string& folder) {
 }
 
 Result<StepResult> Cluster::run(const StepPlan& plan) {
+  return on_all([&](Rank& rank) { return rank.run(plan); });
+}
+
+Result<void> Cluster::start(const StepPlan& plan) {
+  TRY(on_all([&](Rank& rank) -> Result<StepResult> {
+    TRY(rank.start(plan));
+    return StepResult{};
+  }));
+  return {};
+}
+
+Result<StepResult> Cluster::finish() {
+  return on_all([](Rank& rank) { return rank.finish(); });
+}
+
+Result<StepResult> Cluster::on_all(const std::function<Result<StepResult>(Rank&)>& call) {
   std::vector<std::optional<Result<StepResult>>> results(members_.size());
   std::vector<std::thread> threads;
   for (size_t i = 1; i < members_.size(); ++i) {
-    threads.emplace_back([&, i] { results[i] = members_[i].rank->run(plan); });
+    threads.emplace_back([&, i] { results[i] = call(*members_[i].rank); });
   }
-  results[0] = members_[0].rank->run(plan);
+  results[0] = call(*members_[0].rank);
   for (std::thread& thread : threads) thread.join();
   for (const auto& result : results) {
     EXPECT_EQ(result->ok(), results[0]->ok());
@@ -100,7 +141,7 @@ Result<StepResult> Cluster::run(const StepPlan& plan) {
 }
 
 void Cluster::reset() {
-  auto groups = parallel::make_local_groups(options_.tp, options_.group_timeout_ms);
+  auto groups = make_groups(options_);
   ++epoch_.value;
   for (int32_t i = 0; i < size(); ++i) {
     ASSERT_TRUE(members_[i].rank->reset(epoch_, *groups[i]).ok());
@@ -136,6 +177,7 @@ Planner::Planner(Cluster& cluster, std::vector<Sequence>& sequences, int32_t chu
 }
 
 void Planner::admit(int32_t i) {
+  drain();
   const Sequence& sequence = sequences_[i];
   Admission admission{SlotId{i}, sequence.sampling, sequence.prompt};
   admission.num_prompt = static_cast<int32_t>(sequence.prompt.size());
@@ -143,10 +185,16 @@ void Planner::admit(int32_t i) {
   for (const int32_t id : sequence.output_ids()) admission.tokens.push_back(id);
   slots_[i].active = true;
   slots_[i].num_known = static_cast<int32_t>(admission.tokens.size());
+  slots_[i].num_drawn = static_cast<int32_t>(sequence.outputs.size());
   plan_.admissions.push_back(std::move(admission));
 }
 
 void Planner::release(int32_t i) {
+  drain();
+  give_up(i);
+}
+
+void Planner::give_up(int32_t i) {
   Slot& slot = slots_[i];
   for (size_t kind = 0; kind < free_.size(); ++kind) {
     free_[kind].insert(free_[kind].end(), slot.pages[kind].begin(), slot.pages[kind].end());
@@ -173,6 +221,9 @@ void Planner::plan_rows() {
     }
     plan_pages(static_cast<int32_t>(i), num_tokens);
     slot.num_read += num_tokens;
+    if (slot.num_read < slot.num_known) continue;
+    ++slot.num_known;
+    ++slot.num_drawn;
   }
 }
 
@@ -211,28 +262,38 @@ void Planner::take(const StepResult& result) {
     }
     if (!output.drew) continue;
     sequence.outputs.push_back(output.choice);
-    ++slots_[i].num_known;
   }
 }
 
 void Planner::step() {
   plan_.step = next_step_++;
   plan_rows();
-  const auto result = cluster_.run(plan_);
-  ASSERT_TRUE(result.ok()) << result.error().to_string();
+  const auto started = cluster_.start(plan_);
+  ASSERT_TRUE(started.ok()) << started.error().to_string();
   plan_ = {.epoch = cluster_.epoch()};
-  take(result.value());
+  if (++num_out_ == cluster_.steps_in_flight_max()) take_one();
   for (size_t i = 0; i < slots_.size(); ++i) {
-    const auto num_outputs = static_cast<int32_t>(sequences_[i].outputs.size());
-    if (slots_[i].active && num_outputs == sequences_[i].num_outputs) {
-      release(static_cast<int32_t>(i));
+    if (slots_[i].active && slots_[i].num_drawn == sequences_[i].num_outputs) {
+      give_up(static_cast<int32_t>(i));
     }
   }
+}
+
+void Planner::take_one() {
+  const auto result = cluster_.finish();
+  ASSERT_TRUE(result.ok()) << result.error().to_string();
+  --num_out_;
+  take(result.value());
+}
+
+void Planner::drain() {
+  while (num_out_ > 0 && !::testing::Test::HasFatalFailure()) take_one();
 }
 
 void Planner::run_to_end() {
   while (!done() && !::testing::Test::HasFatalFailure()) step();
   if (!plan_.releases.empty()) step();
+  drain();
 }
 
 void generate(Cluster& cluster, std::vector<Sequence>& sequences, int32_t chunk) {

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -10,6 +11,7 @@
 
 #include "base/result.h"
 #include "checkpoint/checkpoint.h"
+#include "deferred_ops.h"
 #include "kernels/ops.h"
 #include "node/model/rank.h"
 #include "parallel/tp_group.h"
@@ -49,6 +51,9 @@ struct ClusterOptions {
   std::array<int32_t, kvcache::kNumKvKinds> num_pages = {400, 400};
   int32_t vocab_limit = 0;
   int64_t group_timeout_ms = 30000;
+  DeferredCounts* deferred = nullptr;  // set: over a DeferredOps that counts there; tp 1
+  // Set: another backend instead of the CPU's; tp 1.
+  std::function<Result<std::unique_ptr<kernels::Ops>>()> make_ops = {};
 };
 
 // Limits that fit every recorded case at once.
@@ -63,6 +68,9 @@ class Cluster {
 
   // Every rank's step; expects that all ranks answer alike.
   Result<StepResult> run(const StepPlan& plan);
+  Result<void> start(const StepPlan& plan);
+  Result<StepResult> finish();
+  int32_t steps_in_flight_max() const { return members_[0].rank->steps_in_flight_max(); }
   // A new group and epoch for all ranks.
   void reset();
 
@@ -83,6 +91,7 @@ class Cluster {
   };
   Cluster() = default;
   Result<void> load(const std::string& folder);
+  Result<StepResult> on_all(const std::function<Result<StepResult>(Rank&)>& call);
 
   ClusterOptions options_;
   Epoch epoch_{1};
@@ -107,8 +116,8 @@ struct Sequence {
 // Greedy, with every logit of every row when `all_logits`.
 Sequence golden_sequence(const GoldenCase& one, bool all_logits);
 
-// Plans steps for sequences that all fit at once, slot i for sequence i, and feeds their outputs
-// back. Window pages go back as soon as they leave the window.
+// Plans steps for sequences that all fit at once, slot i for sequence i, as far ahead as the ranks
+// take them. Window pages go back as soon as they leave the window.
 class Planner {
  public:
   Planner(Cluster& cluster, std::vector<Sequence>& sequences, int32_t chunk);
@@ -119,6 +128,8 @@ class Planner {
   bool done() const;
   // One step; expects success.
   void step();
+  // Takes what is out.
+  void drain();
   void run_to_end();
   int32_t free_pages(kvcache::KvKind kind) const {
     return static_cast<int32_t>(free_[static_cast<size_t>(kind)].size());
@@ -129,11 +140,14 @@ class Planner {
     bool active = false;
     int32_t num_known = 0;
     int32_t num_read = 0;
+    int32_t num_drawn = 0;  // with what is still out
     std::array<int32_t, kvcache::kNumKvKinds> first_page = {0, 0};
     std::array<std::vector<PageId>, kvcache::kNumKvKinds> pages;
   };
   void plan_rows();
   void plan_pages(int32_t slot, int32_t num_tokens);
+  void give_up(int32_t i);
+  void take_one();
   void take(const StepResult& result);
 
   Cluster& cluster_;
@@ -143,6 +157,7 @@ class Planner {
   std::array<std::vector<PageId>, kvcache::kNumKvKinds> free_;
   StepPlan plan_;
   int64_t next_step_ = 0;
+  int32_t num_out_ = 0;
 };
 
 // All sequences from start to end on a fresh epoch.

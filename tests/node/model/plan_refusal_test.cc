@@ -142,6 +142,9 @@ std::vector<BadPlan> bad_admissions() {
       {"more prompt than tokens",
        spoiled([](Admission& a) { a.num_prompt = 3; }),
        {"num_prompt", "3", "2"}},
+      {"all of it cached",
+       spoiled([](Admission& a) { a.num_cached = 2; }),
+       {"num_cached", "2", "1"}},
       {"prompt scores below all",
        spoiled([](Admission& a) { a.num_prompt_logprobs = -3; }),
        {"num_prompt_logprobs", "-3"}},
@@ -194,6 +197,11 @@ std::vector<BadPlan> bad_pages() {
       {"grant of no page",
        [](StepPlan& p) { p.grants = {grant(1, KvKind::kWindow, {400})}; },
        {"page 400", "399"}},
+      {"grant of more than a window holds",
+       [](StepPlan& p) {
+         p.grants = {grant(0, KvKind::kWindow, {10, 11, 12, 13})};
+       },
+       {"slot 0", "7", "6"}},
       {"grant to a free slot",
        [](StepPlan& p) { p.grants = {grant(2, KvKind::kFull, {9})}; },
        {"slot 2", "free"}},

@@ -214,7 +214,41 @@ TEST(Rank, NanInAWeightIsSaidAndNothingIsDrawn) {
   EXPECT_TRUE(first.value().outputs[0].drew);
   EXPECT_FALSE(first.value().outputs[0].choice.finite);
   ASSERT_TRUE(second.ok()) << second.error().to_string();
-  EXPECT_EQ(second.value().num_tokens, 0);  // the slot stands still until it is released
+  // The slot goes on until it is released: nobody on the way has looked at the token.
+  ASSERT_EQ(second.value().outputs.size(), 1u);
+  EXPECT_FALSE(second.value().outputs[0].choice.finite);
+  EXPECT_EQ(second.value().outputs[0].choice.id, -1);
+}
+
+// The first sequence's pages are given to a second one that reads only its last token anew.
+TEST(Rank, AdmittedWithItsCacheItReadsTheRestAlone) {
+  auto cluster = cluster_of(kSmall, {.tp = 2});
+  const kvcache::KvSpec& window = cluster->specs()[1];
+  const std::vector<int32_t> prompt(50, 3);
+  std::vector<int32_t> drawn;
+  for (const int32_t num_cached : {0, 49}) {
+    Admission admission{SlotId{1}, {}, prompt, 50, num_cached};
+    admission.sampling.seed = 9;
+    StepPlan plan{.epoch = cluster->epoch(), .step = num_cached == 0 ? 0 : 1};
+    if (num_cached > 0) plan.releases = {SlotId{1}};
+    plan.admissions = {admission};
+    for (const kvcache::KvSpec& spec : cluster->specs()) {
+      PageGrant grant{SlotId{1}, spec.kind};
+      for (int32_t i = spec.first_live_page(num_cached); i < spec.pages_for(50); ++i) {
+        grant.pages.push_back(PageId{10 + i});
+      }
+      plan.grants.push_back(grant);
+    }
+    plan.prefills = {{SlotId{1}, 50 - num_cached}};
+
+    const auto result = cluster->run(plan);
+
+    ASSERT_TRUE(result.ok()) << result.error().to_string();
+    EXPECT_EQ(result.value().num_tokens, 50 - num_cached);
+    drawn.push_back(result.value().outputs.at(0).choice.id);
+  }
+  EXPECT_GT(window.first_live_page(49), 0);  // its table does not begin at page 0
+  EXPECT_EQ(drawn[0], drawn[1]);
 }
 
 TEST(Rank, MemoryReportSaysWhoseEveryPageIs) {

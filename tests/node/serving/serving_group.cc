@@ -15,21 +15,18 @@ ServingGroup::ServingGroup(const std::string& folder, const ClusterOptions& opti
                            int32_t batch_tokens, int32_t chunk)
     : cluster_(Cluster::create(folder, options).value()),
       channel_(parallel::make_local_plan_channel(options.tp - 1)) {
-  const auto runner = [this](int32_t rank) -> StepRunner {
-    return [this, rank](const StepPlan& plan) { return cluster_->rank(rank).run(plan); };
-  };
   for (int32_t i = 1; i < options.tp; ++i) {
-    followers_.emplace_back([this, i, run = runner(i)] {
+    followers_.emplace_back([this, i] {
       const auto ended = follow(cluster_->epoch(), *channel_.followers[static_cast<size_t>(i - 1)],
-                                run, [this] { return stopping_.load(); });
+                                cluster_->rank(i), [this] { return stopping_.load(); });
       if (!stopping_) {
         EXPECT_TRUE(ended.ok()) << ended.error().to_string();
       }
     });
   }
-  executor_ =
-      std::make_unique<GroupExecutor>(GroupExecutor::Options{.report_timeout_ms = 60'000},
-                                      runner(0), options.tp > 1 ? channel_.leader.get() : nullptr);
+  executor_ = std::make_unique<GroupExecutor>(GroupExecutor::Options{.report_timeout_ms = 60'000},
+                                              cluster_->rank(0),
+                                              options.tp > 1 ? channel_.leader.get() : nullptr);
   Engine::Options engine;
   engine.epoch = cluster_->epoch();
   engine.sequences_max = options.limits.sequences_max;

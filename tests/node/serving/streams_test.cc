@@ -56,7 +56,14 @@ ClusterOptions options_with(int32_t tp, int32_t sequences, std::array<int32_t, 2
   return options;
 }
 
-class Streams : public ::testing::TestWithParam<int32_t> {};
+struct Side {
+  const char* name;
+  int32_t tp;
+  bool deferred;  // over a backend that takes steps ahead
+};
+std::ostream& operator<<(std::ostream& out, const Side& side) { return out << side.name; }
+
+class Streams : public ::testing::TestWithParam<Side> {};
 
 // 64 streams of mixed lengths at once, a third of them cancelled somewhere, in a pool that holds a
 // few: each that ends by itself is what it is alone, and everything comes back.
@@ -69,7 +76,7 @@ TEST_P(Streams, InAPoolTooSmallForAllEachEqualsItsLoneRun) {
   }
   std::vector<Stream> alone;
   {
-    ServingGroup group(folder, options_with(GetParam(), 4, {64, 64}), 256, 64);
+    ServingGroup group(folder, options_with(GetParam().tp, 4, {64, 64}), 256, 64);
     for (const SequenceRequest& request : requests) {
       ASSERT_TRUE(group.submit(request).ok());
       alone.push_back(group.wait(request.id.value));
@@ -77,7 +84,10 @@ TEST_P(Streams, InAPoolTooSmallForAllEachEqualsItsLoneRun) {
   }
 
   // 24 full pages of 16 tokens: two of the longest sequences.
-  ServingGroup group(folder, options_with(GetParam(), 16, {24, 40}), 64, 24);
+  ClusterOptions options = options_with(GetParam().tp, 16, {24, 40});
+  model_test::DeferredCounts counts;
+  if (GetParam().deferred) options.deferred = &counts;
+  ServingGroup group(folder, options, 64, 24);
   std::vector<std::thread> cancellers;
   std::vector<bool> cancelled(kNumStreams);
   for (int64_t id = 0; id < kNumStreams; ++id)
@@ -113,9 +123,14 @@ TEST_P(Streams, InAPoolTooSmallForAllEachEqualsItsLoneRun) {
   EXPECT_GE(num_whole, kNumStreams / 2);
   group.wait_idle();
   EXPECT_GT(group.num_preemptions(), 0) << "the pool was not too small for all";
+  // Four sizes of decode steps, greedy and not, and none recorded while streams ran.
+  EXPECT_EQ(counts.num_recorded, GetParam().deferred ? 8 : 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Tp, Streams, ::testing::Values(1, 2));
+INSTANTIATE_TEST_SUITE_P(Tp, Streams,
+                         ::testing::Values(Side{"tp1", 1, false}, Side{"tp2", 2, false},
+                                           Side{"tp1_ahead", 1, true}),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 TEST(Streams, TwoModelsOfDifferentWidthsServeSideBySide) {
   const std::string small = checkpoint_folder("bf16-small-window");
