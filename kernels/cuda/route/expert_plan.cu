@@ -22,13 +22,28 @@ constexpr int64_t kDefaultSharedBytes = 48 * 1024;
 struct Shared {
   int32_t warp_rows[kWarps];
   int32_t warp_tiles[kWarps];
-  int32_t totals[kExpertsMax];      // this block's pairs of each expert
-  int32_t first_row[kExpertsMax];   // where this block's first pair of each expert goes
-  int32_t offsets[kExpertsMax];     // sorted rows before each expert
-  int32_t ends[kExpertsMax];        // and up to its end
-  int32_t first_tile[kExpertsMax];  // tiles before each expert
   int32_t num_tiles;
 };
+
+// In dynamic shared memory, each [num_experts]: no more than a few experts need.
+struct Tables {
+  int32_t* totals;      // this block's pairs
+  int32_t* first_row;   // where this block's first pair goes
+  int32_t* offsets;     // sorted rows before
+  int32_t* ends;        // and up to the end
+  int32_t* first_tile;  // tiles before
+  int32_t* counts;      // [kWarps, num_experts] a warp's pairs, then those of the warps before
+};
+constexpr int32_t kTables = 5 + kWarps;
+
+__device__ Tables tables_at(int32_t* memory, int32_t num_experts) {
+  return {memory,
+          memory + num_experts,
+          memory + 2 * num_experts,
+          memory + 3 * num_experts,
+          memory + 4 * num_experts,
+          memory + 5 * num_experts};
+}
 
 // --- Steps -----------------------------------------------------------------------------------
 // The held expert of pair i, 0 = the first held; num_experts: none of ours.
@@ -82,7 +97,7 @@ __device__ int32_t warp_scan(int32_t value) {
 // From each expert's totals in all blocks: its first row and tile, and this block's first row. A
 // thread an expert.
 __device__ void place_experts(const ExpertPlanParams& p, const cg::cluster_group& cluster,
-                              Shared& shared) {
+                              Shared& shared, const Tables& tables) {
   const auto expert = static_cast<int32_t>(threadIdx.x);
   const uint32_t lane = threadIdx.x % 32;
   const uint32_t warp = threadIdx.x / 32;
@@ -90,7 +105,7 @@ __device__ void place_experts(const ExpertPlanParams& p, const cg::cluster_group
   int32_t rows_ahead = 0;  // in the blocks before this one
   if (expert < p.num_experts) {
     for (uint32_t block = 0; block < cluster.num_blocks(); ++block) {
-      const int32_t part = cluster.map_shared_rank(&shared, block)->totals[expert];
+      const int32_t part = cluster.map_shared_rank(tables.totals, block)[expert];
       rows += part;
       rows_ahead += block < cluster.block_rank() ? part : 0;
     }
@@ -109,18 +124,19 @@ __device__ void place_experts(const ExpertPlanParams& p, const cg::cluster_group
   const int32_t tiles_before = __shfl_sync(~0u, tiles_sum, warp == 0 ? 0 : warp - 1);
   rows_end += warp == 0 ? 0 : rows_before;
   tiles_end += warp == 0 ? 0 : tiles_before;
-  shared.offsets[expert] = rows_end - rows;
-  shared.ends[expert] = rows_end;
-  shared.first_row[expert] = rows_end - rows + rows_ahead;
-  shared.first_tile[expert] = tiles_end - tiles;
+  if (expert < p.num_experts) {
+    tables.offsets[expert] = rows_end - rows;
+    tables.ends[expert] = rows_end;
+    tables.first_row[expert] = rows_end - rows + rows_ahead;
+    tables.first_tile[expert] = tiles_end - tiles;
+  }
   if (threadIdx.x == kThreads - 1) shared.num_tiles = tiles_end;
   __syncthreads();
 }
 
 // The cluster's threads write a tile each, and the first block the offsets.
 __device__ void write_tiles(const ExpertPlanParams& p, const cg::cluster_group& cluster,
-                            const Shared& shared) {
-  const int32_t num_tiles = shared.num_tiles;
+                            const Tables& tables, int32_t num_tiles) {
   const auto step = static_cast<int32_t>(cluster.num_blocks()) * kThreads;
   int32_t tile = static_cast<int32_t>(cluster.block_rank()) * kThreads;
   for (tile += static_cast<int32_t>(threadIdx.x); tile < num_tiles; tile += step) {
@@ -130,25 +146,28 @@ __device__ void write_tiles(const ExpertPlanParams& p, const cg::cluster_group& 
     int32_t high = p.num_experts;
     while (high - low > 1) {
       const int32_t middle = (low + high) / 2;
-      (shared.first_tile[middle] <= tile ? low : high) = middle;
+      (tables.first_tile[middle] <= tile ? low : high) = middle;
     }
-    const int32_t row = shared.offsets[low] + (tile - shared.first_tile[low]) * p.tile_rows;
-    p.plan.tiles[tile] = {low, row, min(p.tile_rows, shared.ends[low] - row), 0};
+    const int32_t row = tables.offsets[low] + (tile - tables.first_tile[low]) * p.tile_rows;
+    p.plan.tiles[tile] = {low, row, min(p.tile_rows, tables.ends[low] - row), 0};
   }
   if (cluster.block_rank() != 0) return;
   const auto expert = static_cast<int32_t>(threadIdx.x);
-  if (expert < p.num_experts) p.plan.offsets[expert] = shared.offsets[expert];
-  if (expert == p.num_experts - 1) p.plan.offsets[p.num_experts] = shared.ends[expert];
+  if (expert < p.num_experts) p.plan.offsets[expert] = tables.offsets[expert];
+  if (expert == p.num_experts - 1) p.plan.offsets[p.num_experts] = tables.ends[expert];
   if (threadIdx.x == 0) *p.plan.num_tiles = num_tiles;
 }
 
 // --- Kernel: one cluster ---------------------------------------------------------------------
 // A counting sort: pairs counted a warp and an expert, the counts summed over warps and blocks in
-// the order of the pairs, then each pair placed. Dynamic shared memory: [kWarps][num_experts].
+// the order of the pairs, then each pair placed.
+// Dynamic shared memory: [kTables][num_experts].
 __global__ void __launch_bounds__(kThreads)
     plan_kernel(const __grid_constant__ ExpertPlanParams p, int64_t pairs_a_warp) {
   __shared__ Shared shared;
-  extern __shared__ int32_t counts[];
+  extern __shared__ int32_t memory[];
+  const Tables tables = tables_at(memory, p.num_experts);
+  int32_t* const counts = tables.counts;
   const cg::cluster_group cluster = cg::this_cluster();
   device::let_next_start();
   for (int32_t i = threadIdx.x; i < kWarps * p.num_experts; i += kThreads) counts[i] = 0;
@@ -172,12 +191,12 @@ __global__ void __launch_bounds__(kThreads)
       counts[w * p.num_experts + expert] = before;
       before += count;
     }
-    shared.totals[expert] = before;
+    tables.totals[expert] = before;
   }
   cluster.sync();
-  place_experts(p, cluster, shared);
-  write_tiles(p, cluster, shared);
-  place_pairs(p, begin, end, shared.first_row, own);
+  place_experts(p, cluster, shared, tables);
+  write_tiles(p, cluster, tables, shared.num_tiles);
+  place_pairs(p, begin, end, tables.first_row, own);
   cluster.sync();  // no block leaves while another may read its totals
 }
 
@@ -194,7 +213,7 @@ void plan_experts(const ExpertPlanParams& p, cudaStream_t stream) {
   const int32_t num_blocks = num_pairs <= kOneBlockPairs ? 1 : kCluster;
   const int64_t num_warps = int64_t{num_blocks} * kWarps;
   const int64_t pairs_a_warp = (num_pairs + num_warps * 32 - 1) / (num_warps * 32) * 32;
-  const int64_t shared_bytes = int64_t{kWarps} * p.num_experts * int64_t{sizeof(int32_t)};
+  const int64_t shared_bytes = int64_t{kTables} * p.num_experts * int64_t{sizeof(int32_t)};
   if (shared_bytes + int64_t{sizeof(Shared)} > kDefaultSharedBytes) {
     allow_shared(plan_kernel, shared_bytes);
   }
