@@ -205,9 +205,9 @@ TEST(TileGemm, WholeNumbersAreExactByEveryKernel) {
   TileProduct many = few;
   many.rows = 3712 - 64;
   many.cols = 1024;
-  many.num_rows = 1000;
+  many.num_rows = 930;
   TileProduct grouped = few;
-  grouped.rows = 1024;
+  grouped.rows = 2048;
   grouped.counts = counts;
   grouped.num_rows = std::accumulate(counts.begin(), counts.end(), 0);
   TileProduct gathered = grouped;
