@@ -41,18 +41,19 @@ __device__ void attend(const AttentionArgs& p, const AttentionUnit& unit, const 
   const int part = warp / row_tiles;  // of Tile::kWarps / row_tiles, 16 row_tiles keys each
   const uint32_t ring = queries_at + Tile::kQueryBytes;
 
-  int32_t pages[Tile::kStages - 1];
+  uint32_t page_rows[Tile::kStages - 1];
 #pragma unroll
-  for (int i = 0; i < Tile::kStages - 1; ++i) pages[i] = page_of(p, unit, split.block_begin + i);
+  for (int i = 0; i < Tile::kStages - 1; ++i)
+    page_rows[i] = page_rows_of(p, unit, split.block_begin + i);
   copy_queries<Tile>(p, unit, 16 * row_tiles, queries_at);
 #pragma unroll
   for (int i = 0; i < Tile::kStages - 1; ++i) {
     if (i < split.num_blocks) {
-      copy_keys<Tile>(p, unit, split.block_begin + i, pages[i], ring + i * Tile::kStageBytes);
+      copy_keys<Tile>(p, unit, split.block_begin + i, page_rows[i], ring + i * Tile::kStageBytes);
     }
     copy_async_commit();
   }
-  int32_t next_pages = page_of(p, unit, split.block_begin + Tile::kStages - 1);
+  uint32_t next_rows = page_rows_of(p, unit, split.block_begin + Tile::kStages - 1);
 
   Queries<Tile> queries;
   const Sight sight = sight_of(p, unit, 16 * row_tile);
@@ -64,9 +65,9 @@ __device__ void attend(const AttentionArgs& p, const AttentionUnit& unit, const 
     const int next = i + Tile::kStages - 1;
     if (next < split.num_blocks) {
       const int next_stage = stage == 0 ? Tile::kStages - 1 : stage - 1;
-      copy_keys<Tile>(p, unit, split.block_begin + next, next_pages,
+      copy_keys<Tile>(p, unit, split.block_begin + next, next_rows,
                       ring + next_stage * Tile::kStageBytes);
-      next_pages = page_of(p, unit, split.block_begin + next + 1);
+      next_rows = page_rows_of(p, unit, split.block_begin + next + 1);
     }
     copy_async_commit();
 

@@ -14,12 +14,12 @@ struct AttentionKernel {
   int32_t k_dim = 0;
   int32_t v_dim = 0;
   // Shared bytes of a block.
-  int64_t decode_bytes = 0;        // many key blocks under way, one block a multiprocessor
-  int64_t short_decode_bytes = 0;  // two: for a few keys, so that more blocks fit
+  int64_t decode_bytes = 0;
+  int64_t deep_decode_bytes = 0;  // see DecodeTuning
   int64_t prompt_bytes = 0;
   // Lets those that fit into `bytes_max` use their shared memory; once, before the first launch.
   void (*allow_shared)(int64_t bytes_max) = nullptr;
-  void (*decode)(const AttentionArgs& p, dim3 grid, bool few_keys, cudaStream_t stream) = nullptr;
+  void (*decode)(const AttentionArgs& p, dim3 grid, bool deep_ring, cudaStream_t stream) = nullptr;
   void (*prompt)(const AttentionArgs& p, dim3 grid, cudaStream_t stream) = nullptr;
 };
 

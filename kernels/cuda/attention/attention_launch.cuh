@@ -7,29 +7,23 @@
 
 namespace mimo::kernels::cuda {
 
-// Heads of kK and kV columns; the decode kernel keeps kStages - 1 blocks of keys under way.
-template <int kK, int kV, int kStages>
+// Heads of kK and kV columns; kDeepStages: DecodeTuning::deep_ring.
+template <int kK, int kV, int kDeepStages>
 struct AttentionLaunch {
-  using Decode = AttentionTile<kK, kV, 4, kDecodeTileRows, kStages>;
-  using ShortDecode = AttentionTile<kK, kV, 4, kDecodeTileRows, 2>;
+  using Decode = AttentionTile<kK, kV, 4, kDecodeTileRows, 2>;
+  using DeepDecode = AttentionTile<kK, kV, 4, kDecodeTileRows, kDeepStages>;
   using Prompt = AttentionTile<kK, kV, 8, kPromptTileRows, 2>;
 
   static void allow_shared(int64_t bytes_max) {
-    if (Decode::kSharedBytes <= bytes_max) {
-      cuda::allow_shared(attention_decode_kernel<Decode>, Decode::kSharedBytes);
-    }
-    if (ShortDecode::kSharedBytes <= bytes_max) {
-      cuda::allow_shared(attention_decode_kernel<ShortDecode>, ShortDecode::kSharedBytes);
-    }
-    if (Prompt::kSharedBytes <= bytes_max) {
-      cuda::allow_shared(attention_prompt_kernel<Prompt>, Prompt::kSharedBytes);
-    }
+    allow(attention_decode_kernel<Decode>, Decode::kSharedBytes, bytes_max);
+    allow(attention_decode_kernel<DeepDecode>, DeepDecode::kSharedBytes, bytes_max);
+    allow(attention_prompt_kernel<Prompt>, Prompt::kSharedBytes, bytes_max);
   }
 
-  static void decode(const AttentionArgs& p, dim3 grid, bool few_keys, cudaStream_t stream) {
-    if (few_keys) {
-      launch(attention_decode_kernel<ShortDecode>,
-             {grid, dim3(ShortDecode::kThreads), ShortDecode::kSharedBytes}, stream, p);
+  static void decode(const AttentionArgs& p, dim3 grid, bool deep_ring, cudaStream_t stream) {
+    if (deep_ring) {
+      launch(attention_decode_kernel<DeepDecode>,
+             {grid, dim3(DeepDecode::kThreads), DeepDecode::kSharedBytes}, stream, p);
     } else {
       launch(attention_decode_kernel<Decode>, {grid, dim3(Decode::kThreads), Decode::kSharedBytes},
              stream, p);
@@ -45,11 +39,21 @@ struct AttentionLaunch {
     return {kK,
             kV,
             Decode::kSharedBytes,
-            ShortDecode::kSharedBytes,
+            DeepDecode::kSharedBytes,
             Prompt::kSharedBytes,
             allow_shared,
             decode,
             prompt};
+  }
+
+ private:
+  // Without the carve-out the device may keep room for one block where two fit.
+  static void allow(void (*kernel)(AttentionArgs), int64_t bytes, int64_t bytes_max) {
+    if (bytes > bytes_max) return;
+    cuda::allow_shared(kernel, bytes);
+    CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                    cudaFuncAttributePreferredSharedMemoryCarveout,
+                                    cudaSharedmemCarveoutMaxShared));
   }
 };
 

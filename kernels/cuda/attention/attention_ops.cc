@@ -6,15 +6,11 @@
 #include "base/check.h"
 #include "kernels/attention_choice.h"
 #include "kernels/cuda/attention/attention_kernel.h"
-#include "kernels/cuda/attention/attention_plan.h"
 
 namespace mimo::kernels::cuda {
 namespace {
 
 constexpr double kLog2E = 1.4426950408889634;
-
-// Windows of so many keys are read by blocks of two key blocks under way: a third would never be.
-constexpr int32_t kFewKeys = 4 * kKeyBlock;
 
 }  // namespace
 
@@ -33,7 +29,7 @@ const AttentionKernel& attention_kernel(int32_t k_dim, int32_t v_dim) {
 }
 
 Result<void> AttentionOps::prepare(const StepLimits& limits) {
-  const int64_t partials = decode_partials_max(context_.num_sms());
+  const int64_t partials = decode_partials_max(context_.num_sms(), tuning_);
   const int64_t rows = partials * kDecodeTileRows;
   TRY_ASSIGN(partial_sums_,
              context_.allocate_array<float>(rows * limits.v_dim_max, Purpose::kWorkspace));
@@ -102,15 +98,15 @@ void AttentionOps::attention(const AttentionParams& p) {
   const AttentionKernel& kernel = attention_kernel(p.kv.k_dim, p.kv.v_dim);
   AttentionArgs args = arguments(p);
 
-  const DecodePlan plan = plan_decode(p, context_.num_sms());
+  const DecodePlan plan = plan_decode(p, context_.num_sms(), tuning_);
   args.splits_max = plan.splits_max;
-  const bool few_keys = p.window > 0 && p.window <= kFewKeys;
-  CHECK_LE(few_keys ? kernel.short_decode_bytes : kernel.decode_bytes, context_.shared_bytes_max());
+  CHECK_LE(plan.deep_ring ? kernel.deep_decode_bytes : kernel.decode_bytes,
+           context_.shared_bytes_max());
   const auto heads = static_cast<unsigned>(p.kv.kv_heads);
   kernel.decode(args,
                 {static_cast<unsigned>(plan.splits_max), static_cast<unsigned>(plan.tiles) * heads,
                  static_cast<unsigned>(p.runs.num_runs)},
-                few_keys, context_.stream());
+                plan.deep_ring, context_.stream());
 
   if (p.runs.rows_per_run_max <= kDecodeRowsMax) return;
   CHECK_LE(kernel.prompt_bytes, context_.shared_bytes_max());

@@ -4,6 +4,7 @@
 
 #include "base/result.h"
 #include "kernels/cuda/attention/attention_args.h"
+#include "kernels/cuda/attention/attention_plan.h"
 #include "kernels/cuda/device_context.h"
 #include "kernels/ops.h"
 
@@ -18,7 +19,8 @@ namespace mimo::kernels::cuda {
 // Lifetime:  `context` outlives it.
 class AttentionOps {
  public:
-  explicit AttentionOps(DeviceContext& context) : context_(context) {}
+  explicit AttentionOps(DeviceContext& context, const DecodeTuning& tuning = {})
+      : context_(context), tuning_(tuning) {}
 
   // Takes the workspace and lets the kernels use their shared memory.
   Result<void> prepare(const StepLimits& limits);
@@ -29,6 +31,7 @@ class AttentionOps {
   void check(const AttentionParams& p) const;
 
   DeviceContext& context_;
+  const DecodeTuning tuning_;
   // Partial results of split sequences; shapes in attention_args.h.
   float* partial_sums_ = nullptr;
   float* partial_stats_ = nullptr;

@@ -7,31 +7,33 @@
 namespace mimo::kernels::cuda {
 namespace {
 
-// Blocks that split sequences are cut into, per multiprocessor: two rounds of blocks, so that short
-// sequences make room for long ones. Untuned.
-constexpr int32_t kBlocksPerSm = 2;
+// A window of so many keys is short.
+constexpr int32_t kShortWindow = 4 * kKeyBlock;
 
 int32_t ceil_div(int64_t a, int64_t b) { return static_cast<int32_t>((a + b - 1) / b); }
 
 }  // namespace
 
-DecodePlan plan_decode(const AttentionParams& p, int32_t num_sms) {
+DecodePlan plan_decode(const AttentionParams& p, int32_t num_sms, const DecodeTuning& tuning) {
   DecodePlan plan;
   const int32_t group = p.num_q_heads / p.kv.kv_heads;
   const int32_t rows = std::min(p.runs.rows_per_run_max, kDecodeRowsMax);
   plan.tiles = ceil_div(int64_t{rows} * group, kDecodeTileRows);
   plan.units = p.runs.num_runs * plan.tiles * p.kv.kv_heads;
+  plan.deep_ring = tuning.deep_ring && (p.window == 0 || p.window > kShortWindow);
   if (plan.units == 0) return plan;
   int64_t keys_max = int64_t{p.kv.stride} * p.kv.page_tokens;
   if (p.window > 0) keys_max = std::min<int64_t>(keys_max, p.window + rows - 1);
   const int64_t by_keys = keys_max / (2 * kSplitKeysMin);
-  const int64_t by_blocks = kBlocksPerSm * num_sms / plan.units;
+  const int64_t by_blocks = tuning.blocks_per_sm * num_sms / plan.units;
   plan.splits_max =
       static_cast<int32_t>(std::clamp<int64_t>(std::min(by_keys, by_blocks), 1, kSplitsMax));
   return plan;
 }
 
-int64_t decode_partials_max(int32_t num_sms) { return int64_t{kBlocksPerSm} * num_sms; }
+int64_t decode_partials_max(int32_t num_sms, const DecodeTuning& tuning) {
+  return int64_t{tuning.blocks_per_sm} * num_sms;
+}
 
 int32_t prompt_tiles_max(const AttentionParams& p) {
   const int64_t group = p.num_q_heads / p.kv.kv_heads;

@@ -131,9 +131,9 @@ __global__ void __launch_bounds__(Tile::kThreads)
   const int block_begin = unit.key_begin / kKeyBlock;
   const int block_end = (unit.key_end + kKeyBlock - 1) / kKeyBlock;
   copy_queries<Tile>(p, unit, Tile::kRows, queries_at);
-  copy_keys<Tile>(p, unit, block_begin, page_of(p, unit, block_begin), ring);
+  copy_keys<Tile>(p, unit, block_begin, page_rows_of(p, unit, block_begin), ring);
   copy_async_commit();
-  int32_t next_pages = page_of(p, unit, block_begin + 1);
+  uint32_t next_rows = page_rows_of(p, unit, block_begin + 1);
 
   const int first_row = static_cast<int>(threadIdx.x) / 32 * 16;
   const int query_bytes = 2 * first_row * Tile::kKeyStride;
@@ -147,9 +147,9 @@ __global__ void __launch_bounds__(Tile::kThreads)
     if (block == block_begin) queries.load(queries_at + query_bytes);
     const int stage = (block - block_begin) % 2;
     if (block + 1 < block_end) {
-      copy_keys<Tile>(p, unit, block + 1, next_pages, ring + (1 - stage) * Tile::kStageBytes);
+      copy_keys<Tile>(p, unit, block + 1, next_rows, ring + (1 - stage) * Tile::kStageBytes);
       copy_async_commit();
-      next_pages = page_of(p, unit, block + 2);
+      next_rows = page_rows_of(p, unit, block + 2);
     }
     attend_block<Tile>(p, unit, queries, sight, all, block * kKeyBlock,
                        ring + stage * Tile::kStageBytes, sums);

@@ -124,43 +124,43 @@ __device__ void copy_queries(const AttentionArgs& p, const AttentionUnit& unit, 
   }
 }
 
-// Of the four times 16 keys of block `block`, the page of those that are lane % 4's.
-__device__ __forceinline__ int32_t page_of(const AttentionArgs& p, const AttentionUnit& unit,
-                                           int block) {
+// Of the four times 16 keys of block `block`, where the page of those that are lane % 4's begins,
+// in rows of a pool. A row of both pools takes 32 bytes at least, so 32 bits count 137 GB of them.
+__device__ __forceinline__ uint32_t page_rows_of(const AttentionArgs& p, const AttentionUnit& unit,
+                                                 int block) {
   const int key = block * kKeyBlock + static_cast<int>(threadIdx.x % 4) * 16;
   if (key >= unit.key_end || key + 16 <= unit.key_begin) return 0;
-  return unit.table[(key >> p.page_shift) % p.stride];
+  const auto page = static_cast<uint32_t>(unit.table[(key >> p.page_shift) % p.stride]);
+  return (page * p.kv_heads + unit.head) << p.page_shift;
 }
 
-// One block of keys and values; `pages` from page_of(). What no row sees becomes zeros and is not
-// read: it may hold NaN, which a weight of zero would not silence.
+// One block of keys and values; `page_rows` from page_rows_of(). What no row sees becomes zeros and
+// is not read: it may hold NaN, which a weight of zero would not silence.
 template <typename Tile>
 __device__ __forceinline__ void copy_keys(const AttentionArgs& p, const AttentionUnit& unit,
-                                          int block, int32_t pages, uint32_t to) {
+                                          int block, uint32_t page_rows, uint32_t to) {
   constexpr int kPassRows = Tile::kThreads / 8;
   const int part = threadIdx.x % 8 * 8;
+  const uint16_t* const k_part = p.k + part;
+  const uint16_t* const v_part = p.v + part;
 #pragma unroll
   for (int pass = 0; pass < kKeyBlock / kPassRows; ++pass) {
     const int row = pass * kPassRows + static_cast<int>(threadIdx.x) / 8;
-    const int32_t page = __shfl_sync(kAllLanes, pages, row / 16);
+    const uint32_t first = __shfl_sync(kAllLanes, page_rows, row / 16);
     const int key = block * kKeyBlock + row;
     const bool there = key >= unit.key_begin && key < unit.key_end;
-    const int in_page = key & ((1 << p.page_shift) - 1);
-    const int64_t at = ((int64_t{page} * p.kv_heads + unit.head) << p.page_shift) + in_page;
-    const uint16_t* const k = p.k + (there ? at * p.k_dim : 0);
-    const uint16_t* const v = p.v + (there ? at * p.v_dim : 0);
+    const uint32_t at = first + (key & ((1 << p.page_shift) - 1));
+    const uint16_t* const k = k_part + uint64_t{at} * static_cast<uint32_t>(p.k_dim);
+    const uint16_t* const v = v_part + uint64_t{at} * static_cast<uint32_t>(p.v_dim);
+    const uint32_t to_key = to + 2 * (row * Tile::kKeyStride + part);
+    const uint32_t to_value = to + Tile::kKeyBytes + 2 * (row * Tile::kValueStride + part);
 #pragma unroll
     for (int c = 0; c < Tile::kK; c += 64) {
-      const bool inside = there && c + part < p.k_dim;
-      copy_async_16(to + 2 * (row * Tile::kKeyStride + c + part), inside ? k + c + part : p.k,
-                    inside);
+      copy_async_16(to_key + 2 * c, k + c, there && c + part < p.k_dim);
     }
-    const uint32_t to_values = to + Tile::kKeyBytes;
 #pragma unroll
     for (int c = 0; c < Tile::kV; c += 64) {
-      const bool inside = there && c + part < p.v_dim;
-      copy_async_16(to_values + 2 * (row * Tile::kValueStride + c + part),
-                    inside ? v + c + part : p.v, inside);
+      copy_async_16(to_value + 2 * c, v + c, there && c + part < p.v_dim);
     }
   }
 }
@@ -285,6 +285,7 @@ struct RowSums {
   // Makes the scores weights, and what was summed before fit them.
   template <int kN>
   __device__ __forceinline__ void weigh(float (&scores)[kN][4], float scale_log2) {
+    float keep[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       float largest = kNever;
@@ -296,7 +297,7 @@ struct RowSums {
       largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 2));
       const float now = fmaxf(maximum[r], largest * scale_log2);
       const float base = finite(now);
-      const float keep = exp2_fast(maximum[r] - base);
+      keep[r] = exp2_fast(maximum[r] - base);
       maximum[r] = now;
       float sum = 0;
 #pragma unroll
@@ -307,12 +308,14 @@ struct RowSums {
           sum += scores[n][i];
         }
       }
-      total[r] = total[r] * keep + sum;
+      total[r] = total[r] * keep[r] + sum;
+    }
+    // Most blocks of keys hold no new maximum.
+    if (!__any_sync(kAllLanes, keep[0] != 1.0f || keep[1] != 1.0f)) return;
 #pragma unroll
-      for (int n = 0; n < Tile::kV / 8; ++n) {
-        values[n][2 * r] *= keep;
-        values[n][2 * r + 1] *= keep;
-      }
+    for (int n = 0; n < Tile::kV / 8; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) values[n][i] *= keep[i / 2];
     }
   }
 

@@ -13,8 +13,8 @@ using mimo::kernels::test::Sinks;
 // A case on the device.
 class DeviceCase {
  public:
-  explicit DeviceCase(const AttentionCase& of)
-      : of_(of), context_(make_context()), ops_(*context_) {
+  explicit DeviceCase(const AttentionCase& of, const DecodeTuning& tuning = {})
+      : of_(of), context_(make_context()), ops_(*context_, tuning) {
     const AttentionShape& shape = of.shape;
     p_.q = device_array(*context_, of.q);
     p_.num_q_heads = shape.kv_heads * shape.group;
@@ -82,9 +82,9 @@ std::vector<float> floats(const std::vector<uint16_t>& bits) {
 }
 
 void check(const AttentionShape& shape, const std::vector<AttentionRun>& runs,
-           size_t runs_max = 1u << 30) {
+           size_t runs_max = 1u << 30, const DecodeTuning& tuning = {}) {
   const AttentionCase of(shape, runs, /*seed=*/11);
-  DeviceCase on_device(of);
+  DeviceCase on_device(of, tuning);
 
   const auto first = on_device.run();
   const auto second = on_device.run();
@@ -118,6 +118,20 @@ TEST(AttentionCuda, DecodeOfLongLengthsInSplits) {
     check(full_layer(), {{context, 1}});
   }
   check(full_layer(), {{32767, 1}, {1, 1}, {4097, 1}, {64, 1}, {20000, 4}});
+}
+
+TEST(AttentionCuda, DecodeWithADeepRing) {
+  SKIP_WITHOUT_GPU();
+  for (const auto& [k_dim, v_dim] : {std::pair{192, 128}, {128, 128}, {64, 64}, {256, 256}}) {
+    AttentionShape shape = full_layer();
+    shape.k_dim = k_dim;
+    shape.v_dim = v_dim;
+    for (const int32_t window : {0, 300}) {
+      shape.window = window;
+      check(shape, {{5000, 1}, {1, 1}, {64, 1}, {65, 2}, {700, 8}, {0, 1}}, 8,
+            {.blocks_per_sm = 1, .deep_ring = true});
+    }
+  }
 }
 
 TEST(AttentionCuda, DecodeAtTheWindowsEdges) {

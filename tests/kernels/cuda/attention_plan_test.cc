@@ -22,30 +22,41 @@ AttentionParams step(int32_t num_runs, int32_t rows, int32_t keys_max) {
 }
 
 TEST(AttentionPlan, FewSequencesAreCutIntoManyParts) {
-  EXPECT_EQ(plan_decode(step(1, 1, 32768), kSms).splits_max, kSplitsMax);
-  EXPECT_EQ(plan_decode(step(16, 1, 32768), kSms).splits_max, 16);
-  EXPECT_EQ(plan_decode(step(256, 1, 32768), kSms).splits_max, 1);
+  EXPECT_EQ(plan_decode(step(1, 1, 32768), kSms, {}).splits_max, kSplitsMax);
+  EXPECT_EQ(plan_decode(step(16, 1, 32768), kSms, {}).splits_max, 16);
+  EXPECT_EQ(plan_decode(step(256, 1, 32768), kSms, {}).splits_max, 1);
 }
 
 TEST(AttentionPlan, AWindowIsNotSplit) {
   AttentionParams p = step(1, 8, 256);
   p.window = 128;
 
-  EXPECT_EQ(plan_decode(p, kSms).splits_max, 1);
+  EXPECT_EQ(plan_decode(p, kSms, {}).splits_max, 1);
+}
+
+TEST(AttentionPlan, AShortWindowNeedsNoDeepRing) {
+  const DecodeTuning deep = {.blocks_per_sm = 1, .deep_ring = true};
+  AttentionParams p = step(16, 1, 32768);
+  EXPECT_TRUE(plan_decode(p, kSms, deep).deep_ring);
+  EXPECT_EQ(plan_decode(p, kSms, deep).splits_max, 8);
+  p.window = 128;
+  EXPECT_FALSE(plan_decode(p, kSms, deep).deep_ring);
+  p.window = 4096;
+  EXPECT_TRUE(plan_decode(p, kSms, deep).deep_ring);
 }
 
 TEST(AttentionPlan, PartialResultsFitTheWorkspace) {
   for (const int32_t num_runs : {1, 2, 3, 7, 16, 33, 100, 131, 132, 133, 264, 265, 1000}) {
     for (const int32_t rows : {1, 2, 4, 5, 8, 100}) {
       for (const int32_t num_sms : {1, 78, 132, 148}) {
-        const DecodePlan plan = plan_decode(step(num_runs, rows, 131072), num_sms);
+        const DecodePlan plan = plan_decode(step(num_runs, rows, 131072), num_sms, {});
 
         EXPECT_GE(plan.splits_max, 1);
         EXPECT_LE(plan.splits_max, kSplitsMax);
         EXPECT_EQ(plan.tiles, rows <= 4 ? 1 : 2);
         EXPECT_EQ(plan.units, num_runs * plan.tiles);
         if (plan.splits_max > 1) {
-          EXPECT_LE(int64_t{plan.units} * plan.splits_max, decode_partials_max(num_sms));
+          EXPECT_LE(int64_t{plan.units} * plan.splits_max, decode_partials_max(num_sms, {}));
         }
       }
     }
