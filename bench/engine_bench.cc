@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <vector>
 
 #include "base/clock.h"
@@ -19,6 +20,7 @@ struct Case {
   int32_t prompt_tokens;
   int32_t output_tokens;
   int32_t num_steps;
+  int32_t steps_out = 1;  // 2: each step but the first is planned before the last one's result
 };
 
 // The released model's layers on one of eight ranks, 64-token pages.
@@ -107,6 +109,7 @@ void run(const Case& c) {
   StepPlanner planner(options_for(c.prompt_tokens + c.output_tokens + 128));
   Answerer answerer;
   Samples samples;
+  std::deque<StepResult> out;
   int64_t next_id = 0;
   bool warm = false;
   while (next_id < kRunning) add(planner, c, next_id++);
@@ -115,7 +118,11 @@ void run(const Case& c) {
     const StepPlan plan = planner.plan();
     const auto bytes = encode_plan(plan);
     const int64_t planned_ns = clock.now_ns();
-    const StepResult result = answerer.answer(plan);
+    out.push_back(answerer.answer(plan));
+    warm = warm || all_decode(plan, out.back());
+    if (static_cast<int32_t>(out.size()) < c.steps_out) continue;
+    const StepResult result = std::move(out.front());
+    out.pop_front();
     std::vector<SequenceEvent> events;
     const int64_t answered_ns = clock.now_ns();
     planner.accept(result, events).value();
@@ -123,7 +130,6 @@ void run(const Case& c) {
     for (const SequenceEvent& event : events) {
       if (event.finish != FinishReason::kNone) add(planner, c, next_id++);
     }
-    warm = warm || all_decode(plan, result);
     if (!warm) continue;
     samples.plan_us.push_back(static_cast<double>(planned_ns - start_ns) * 1e-3);
     samples.accept_us.push_back(static_cast<double>(accepted_ns - answered_ns) * 1e-3);
@@ -141,5 +147,16 @@ int main() {
       {.name = "decode", .prompt_tokens = 256, .output_tokens = 6000, .num_steps = 5000});
   // Sequences end and others start all the time.
   mimo::node::run({.name = "churn", .prompt_tokens = 256, .output_tokens = 200, .num_steps = 5000});
+  // As on a device, which works on one step while the next is planned.
+  mimo::node::run({.name = "decode_ahead",
+                   .prompt_tokens = 256,
+                   .output_tokens = 6000,
+                   .num_steps = 5000,
+                   .steps_out = 2});
+  mimo::node::run({.name = "churn_ahead",
+                   .prompt_tokens = 256,
+                   .output_tokens = 200,
+                   .num_steps = 5000,
+                   .steps_out = 2});
   return EXIT_SUCCESS;
 }

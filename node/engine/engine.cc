@@ -1,6 +1,7 @@
 #include "node/engine/engine.h"
 
 #include <chrono>
+#include <deque>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -42,8 +43,18 @@ class Engine::Impl {
   }
 
  private:
+  // Of a step that is out.
+  struct Begun {
+    EngineStats stats;
+    int64_t plan_ns = 0;   // when its planning began
+    int64_t start_ns = 0;  // when it was handed to the executor
+  };
+
   void run();
-  Result<void> step();
+  // Until stop(); an error is the executor's or its result's.
+  Result<void> serve();
+  Result<void> start_step();
+  Result<void> finish_step();
   void handle(std::vector<EngineCommand> commands);
   void tell(std::vector<SequenceEvent> events);
   // No sequence stays behind without its last event.
@@ -55,23 +66,32 @@ class Engine::Impl {
   const Clock& clock_;
   Intake intake_;
   StepPlanner planner_;
-  std::mutex join_mutex_;  // two callers of stop() both return after the thread's end
-  std::thread thread_;     // last: it uses all of the above
+  std::deque<Begun> begun_;  // steps that are out, oldest first
+  std::mutex join_mutex_;    // two callers of stop() both return after the thread's end
+  std::thread thread_;       // last: it uses all of the above
 };
 
 void Engine::Impl::run() {
+  const auto served = serve();
+  if (served.ok()) return end_all(unavailable("the engine was stopped"));
+  const Error lost = unavailable("the group failed: " + served.error().message);
+  intake_.close(lost);
+  end_all(lost);
+  if (hooks_.on_failure) hooks_.on_failure(served.error());
+}
+
+Result<void> Engine::Impl::serve() {
+  const int32_t steps_max = executor_.steps_in_flight_max();
+  CHECK_GE(steps_max, 1);
   while (true) {
     handle(planner_.has_work() ? intake_.take_now() : intake_.take_for(kIdleWait));
-    if (intake_.closed()) return end_all(unavailable("the engine was stopped"));
-    if (!planner_.has_work()) continue;
-    const auto stepped = step();
-    if (stepped.ok()) continue;
-    const Error lost = unavailable("the group failed: " + stepped.error().message);
-    intake_.close(lost);
-    end_all(lost);
-    if (hooks_.on_failure) hooks_.on_failure(stepped.error());
-    return;
+    if (intake_.closed()) break;
+    while (planner_.can_plan() && planner_.num_steps_out() < steps_max) TRY(start_step());
+    if (!begun_.empty()) TRY(finish_step());
   }
+  // The executor is left with nothing of ours.
+  while (!begun_.empty()) TRY(finish_step());
+  return {};
 }
 
 void Engine::Impl::handle(std::vector<EngineCommand> commands) {
@@ -86,25 +106,36 @@ void Engine::Impl::handle(std::vector<EngineCommand> commands) {
   tell(std::move(events));
 }
 
-Result<void> Engine::Impl::step() {
-  EngineStats stats;
-  const int64_t start_ns = clock_.now_ns();
+Result<void> Engine::Impl::start_step() {
+  Begun begun;
+  begun.plan_ns = clock_.now_ns();
   const StepPlan plan = planner_.plan();
   intake_.note_started(planner_.newly_started());
-  stats.step = plan.step;
-  stats.plan_bytes = static_cast<int64_t>(encode_plan(plan).size());
-  const int64_t planned_ns = clock_.now_ns();
-  TRY_ASSIGN(const StepResult result, executor_.execute(plan));
+  begun.stats.step = plan.step;
+  begun.stats.plan_bytes = static_cast<int64_t>(encode_plan(plan).size());
+  begun.start_ns = clock_.now_ns();
+  begun.stats.plan_ns = begun.start_ns - begun.plan_ns;
+  TRY(executor_.start(plan));
+  begun_.push_back(begun);
+  return {};
+}
+
+Result<void> Engine::Impl::finish_step() {
+  const int64_t wait_ns = clock_.now_ns();
+  TRY_ASSIGN(const StepResult result, executor_.finish());
   const int64_t executed_ns = clock_.now_ns();
   // Of a step with a bad output nothing is told: it counts as a whole.
   std::vector<SequenceEvent> events;
   TRY(planner_.accept(result, events));
   tell(std::move(events));
+  const Begun begun = begun_.front();
+  begun_.pop_front();
   if (!hooks_.on_step) return {};
+  EngineStats stats = begun.stats;
   planner_.fill_stats(stats);
-  stats.plan_ns = planned_ns - start_ns;
-  stats.execute_ns = executed_ns - planned_ns;
-  stats.total_ns = clock_.now_ns() - start_ns;
+  stats.execute_ns = executed_ns - begun.start_ns;
+  stats.wait_ns = executed_ns - wait_ns;
+  stats.total_ns = clock_.now_ns() - begun.plan_ns;
   hooks_.on_step(stats);
   return {};
 }
@@ -116,7 +147,7 @@ void Engine::Impl::tell(std::vector<SequenceEvent> events) {
 }
 
 void Engine::Impl::end_all(const Error& error) {
-  // Aborts say nothing new here, and the planner takes none while a plan is out.
+  // Aborts say nothing new here: all ends.
   for (EngineCommand& command : intake_.take_now()) {
     if (command.request != nullptr) planner_.add(std::move(*command.request));
   }

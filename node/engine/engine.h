@@ -42,17 +42,19 @@ struct SequenceEvent {
   Error error{Code::kOk, ""};  // with kError
 };
 
-// Figures of one step, for metrics. Engine-wide counts are as of the step's end.
+// Figures of one step, for metrics. Engine-wide counts are as of the step's end. When steps
+// overlap, so do their times, all but wait_ns.
 struct EngineStats {
   int64_t step = 0;
   int32_t num_running = 0;
   int32_t num_waiting = 0;
   int32_t prefill_tokens = 0;   // read in this step
-  int32_t decode_tokens = 0;    // drawn in this step
+  int32_t decode_tokens = 0;    // drawn in this step and told
   int64_t num_preemptions = 0;  // since start
   int64_t plan_ns = 0;          // scheduler and plan
-  int64_t execute_ns = 0;       // send, run, collect
-  int64_t total_ns = 0;
+  int64_t execute_ns = 0;       // send, run, collect: from the step's start to its result
+  int64_t wait_ns = 0;          // of these, the engine waited for the result
+  int64_t total_ns = 0;         // from the beginning of its planning until its events were told
   int64_t plan_bytes = 0;
   struct Pages {
     int32_t total = 0;
@@ -61,7 +63,8 @@ struct EngineStats {
   std::array<Pages, kvcache::kNumKvKinds> pages{};  // by KvKind
 };
 
-// Continuous batching over one group: takes requests, plans steps, hands out events.
+// Continuous batching over one group: takes requests, plans steps, hands out events. Plans as many
+// steps ahead as the executor takes: with one, a step's result is in before the next is planned.
 //
 // Thread:    submit() and abort() from any thread, also from a hook; stop() from any but the
 //            engine's own, on which everything else happens, the hooks too.
@@ -106,10 +109,12 @@ class Engine {
   // kInvalidArgument: Options::check(), or the id is in use.
   // kResourceExhausted: waiting_max are waiting. kUnavailable: stopped or failed.
   Result<void> submit(SequenceRequest request);
-  // The sequence ends with kCancelled and its pages are free before the next step is planned.
+  // The sequence ends with kCancelled and its pages are free before the next step is planned; what
+  // steps that are out draw for it is dropped.
   // Unknown or finished ids are ignored.
   void abort(SequenceId id);
-  // Ends all sequences with kError/kUnavailable and joins the thread. Safe to call twice.
+  // Waits for the steps that are out, ends all sequences with kError/kUnavailable and joins the
+  // thread. Safe to call twice.
   void stop();
 
  private:

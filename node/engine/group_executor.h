@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 
 #include "base/result.h"
@@ -10,15 +11,12 @@
 
 namespace mimo::node {
 
-// One rank's forward pass. An error means that the plan was refused or the rank is lost.
-using StepRunner = std::function<Result<StepResult>(const StepPlan&)>;
-
-// The leader's way to all ranks of its group: sends each plan to the followers, runs it on its own
-// rank, and compares everybody's digests. After an error it aborts the channel, and is of no more
-// use.
+// The leader's way to all ranks of its group: sends each plan to the followers, starts it on its
+// own rank, and compares everybody's digests. After an error it aborts the channel, and is of no
+// more use; steps may then still be out at the runner.
 //
 // Thread:    the engine's.
-// Lifetime:  the channel and what the runner holds outlive it.
+// Lifetime:  runner and channel outlive it.
 class GroupExecutor final : public StepExecutor {
  public:
   struct Options {
@@ -27,27 +25,39 @@ class GroupExecutor final : public StepExecutor {
   };
 
   // `channel` is null in a group of one.
-  GroupExecutor(const Options& options, StepRunner runner, parallel::PlanLeader* channel);
+  GroupExecutor(const Options& options, StepRunner& runner, parallel::PlanLeader* channel);
 
+  // The runner's; so should be the followers'.
+  int32_t steps_in_flight_max() const override { return runner_.steps_in_flight_max(); }
   // kUnavailable: a rank is lost. kInternal: a rank refused the plan, or digests differ; the
   // message names rank, step and digests.
-  Result<StepResult> execute(const StepPlan& plan) override;
+  Result<void> start(const StepPlan& plan) override;
+  Result<StepResult> finish() override;
 
  private:
-  Result<StepResult> send_and_run(const StepPlan& plan);
-  Result<void> collect(const StepPlan& plan, const StepResult& own);
+  struct StepOut {
+    Epoch epoch;
+    int64_t step = 0;
+  };
+
+  Result<void> send_and_start(const StepPlan& plan);
+  Result<StepResult> finish_and_collect();
+  Result<void> collect(const StepOut& out, const StepResult& own);
   // Its own rank's error is often only the echo of a follower's.
   Error explain(const Error& own);
 
   const Options options_;
-  const StepRunner runner_;
+  StepRunner& runner_;
   parallel::PlanLeader* const channel_;
+  std::deque<StepOut> sent_;  // and not yet collected, oldest first
 };
 
-// A follower's life in one epoch: runs each plan and reports. Returns when should_stop() says so
-// (asked at least every half second), and with an error when the channel ends, a plan does not
-// follow the one before, or the runner refuses one, which is reported first.
-Result<void> follow(Epoch epoch, parallel::PlanFollower& channel, const StepRunner& runner,
+// A follower's life in one epoch: starts each plan as soon as the runner has room for it, and
+// reports each step as soon as it is finished. Returns when should_stop() says so (asked at least
+// every half second while nothing is out), and with an error when the channel ends, a plan does not
+// follow the one before, or the runner refuses one, which is reported first. Steps may still be out
+// at the runner then.
+Result<void> follow(Epoch epoch, parallel::PlanFollower& channel, StepRunner& runner,
                     const std::function<bool()>& should_stop);
 
 }  // namespace mimo::node

@@ -20,7 +20,12 @@ Sequence::Sequence(SequenceRequest request, int32_t positions_max)
       num_prompt_(static_cast<int32_t>(tokens_.size())),
       positions_max_(positions_max) {}
 
+bool Sequence::at_length(int32_t num_tokens) const {
+  return num_tokens - num_prompt_ >= request_.max_tokens || num_tokens >= positions_max_;
+}
+
 Admission Sequence::admission(SlotId to) const {
+  CHECK_EQ(num_drawing_, 0);
   const bool scored = next_prompt_score_ >= num_prompt_;
   return {.slot = to,
           .sampling = request_.sampling,
@@ -29,15 +34,17 @@ Admission Sequence::admission(SlotId to) const {
           .num_prompt_logprobs = scored ? -1 : request_.num_prompt_logprobs};
 }
 
-Result<bool> Sequence::advance(int32_t num_rows, const SlotOutput* output, int32_t vocab,
-                               SequenceEvent& event) {
+bool Sequence::plan_rows(int32_t num_rows) {
   num_read_ += num_rows;
   CHECK_LE(num_read_, num_known());
-  const bool must_draw = num_read_ == num_known();
-  const bool drew = output != nullptr && output->drew;
-  if (drew != must_draw)
-    return unexpected(id(), drew ? "drew a token before all known ones were read"
-                                 : "drew no token after the last known one");
+  if (num_read_ < num_known()) return false;
+  ++num_drawing_;
+  return true;
+}
+
+Result<bool> Sequence::accept(bool drew, const SlotOutput* output, int32_t vocab,
+                              SequenceEvent& event) {
+  if (drew) --num_drawing_;
   event.id = id();
   if (output == nullptr) return false;
   if (!output->prompt_scores.empty()) TRY(take_prompt_scores(*output, event));
@@ -80,7 +87,7 @@ void Sequence::end_non_finite(int32_t position, SequenceEvent& event) {
 }
 
 void Sequence::draw(const kernels::TokenChoice& choice, SequenceEvent& event) {
-  if (!choice.finite) return end_non_finite(num_read_ - 1, event);
+  if (!choice.finite) return end_non_finite(num_told() - 1, event);
   tokens_.push_back(choice.id);
   event.tokens.push_back(choice);
   const auto& stops = request_.sampling.stop_ids;
@@ -88,7 +95,7 @@ void Sequence::draw(const kernels::TokenChoice& choice, SequenceEvent& event) {
       std::find(stops.begin(), stops.end(), choice.id) != stops.end()) {
     event.finish = FinishReason::kStop;
     event.stop_id = choice.id;
-  } else if (num_known() - num_prompt_ >= request_.max_tokens || num_known() >= positions_max_) {
+  } else if (at_length(num_told())) {
     event.finish = FinishReason::kLength;
   }
   finished_ = event.finish != FinishReason::kNone;

@@ -4,6 +4,7 @@
 
 #include <future>
 #include <random>
+#include <string>
 #include <thread>
 
 #include "tests/node/engine/engine_world.h"
@@ -52,9 +53,20 @@ class Turnstile {
   int64_t num_allowed_ = 0;
 };
 
-TEST(Engine, AStreamIsItsLoneRunAndAllPagesComeBack) {
+// How many steps the executor takes at once.
+class EngineAtDepth : public ::testing::TestWithParam<int32_t> {
+ protected:
+  static int32_t depth() { return GetParam(); }
+  static FakeRank::Options rank_options(const Engine::Options& options) {
+    return {.engine = options, .steps_in_flight_max = GetParam()};
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(StepsOut, EngineAtDepth, ::testing::Values(1, 2));
+
+TEST_P(EngineAtDepth, AStreamIsItsLoneRunAndAllPagesComeBack) {
   const auto options = small_options();
-  FakeRank rank({.engine = options});
+  FakeRank rank(rank_options(options));
   Listener listener;
   auto engine = start(options, listener, rank);
 
@@ -73,9 +85,9 @@ TEST(Engine, AStreamIsItsLoneRunAndAllPagesComeBack) {
   EXPECT_EQ(rank.num_active(), 0);
 }
 
-TEST(Engine, AbortedPagesAreFreeInTheNextStep) {
+TEST_P(EngineAtDepth, AbortedPagesAreFreeInTheNextStep) {
   const auto options = small_options();
-  FakeRank rank({.engine = options});
+  FakeRank rank(rank_options(options));
   Turnstile turnstile;
   GatedExecutor gated(rank, turnstile.before());
   Listener listener;
@@ -91,16 +103,17 @@ TEST(Engine, AbortedPagesAreFreeInTheNextStep) {
   ASSERT_TRUE(listener.wait([](const Listener& l) { return l.last.step == 4; }));
   engine->stop();
   EXPECT_EQ(listener.streams[SequenceId{1}].finish, FinishReason::kCancelled);
-  EXPECT_EQ(listener.streams[SequenceId{1}].tokens.size(), 4u);
+  // With two out, the engine hears of the abort before it hears of step 3.
+  EXPECT_EQ(listener.streams[SequenceId{1}].tokens.size(), depth() == 1 ? 4u : 3u);
   EXPECT_EQ(listener.last.pages[0].free, options.full_pages);
   EXPECT_EQ(rank.num_active(), 0);
 }
 
-TEST(Engine, RefusesWhenAsManyWaitAsMay) {
+TEST_P(EngineAtDepth, RefusesWhenAsManyWaitAsMay) {
   auto options = small_options();
   options.sequences_max = 1;
   options.waiting_max = 2;
-  FakeRank rank({.engine = options});
+  FakeRank rank(rank_options(options));
   Turnstile turnstile;
   GatedExecutor gated(rank, turnstile.before());
   Listener listener;
@@ -119,9 +132,9 @@ TEST(Engine, RefusesWhenAsManyWaitAsMay) {
   ASSERT_TRUE(listener.wait_ended(4));
 }
 
-TEST(Engine, StopEndsEverySequenceAndRefusesMore) {
+TEST_P(EngineAtDepth, StopEndsEverySequenceAndRefusesMore) {
   const auto options = small_options();
-  FakeRank rank({.engine = options});
+  FakeRank rank(rank_options(options));
   Turnstile turnstile;
   GatedExecutor gated(rank, turnstile.before());
   Listener listener;
@@ -143,11 +156,12 @@ TEST(Engine, StopEndsEverySequenceAndRefusesMore) {
     EXPECT_EQ(stream.error.code, Code::kUnavailable);
   }
   EXPECT_FALSE(listener.failure.has_value());
+  EXPECT_EQ(rank.num_steps_out(), 0);
 }
 
-TEST(Engine, AFailingExecutorEndsEverySequenceOnce) {
+TEST_P(EngineAtDepth, AFailingExecutorEndsEverySequenceOnce) {
   const auto options = small_options();
-  FakeRank rank({.engine = options});
+  FakeRank rank(rank_options(options));
   GatedExecutor failing(rank, [](const StepPlan& plan) -> Result<void> {
     if (plan.step < 5) return {};
     return internal_error("rank 3 is gone");
@@ -174,12 +188,46 @@ TEST(Engine, AFailingExecutorEndsEverySequenceOnce) {
   }
 }
 
-TEST(Engine, AResultThatDoesNotFitThePlanIsAFailure) {
+TEST_P(EngineAtDepth, AStepLostWhileOthersAreOutEndsEverySequenceOnce) {
+  const auto options = small_options();
+  class Losing final : public StepExecutor {
+   public:
+    explicit Losing(FakeRank& inner) : inner_(inner) {}
+    int32_t steps_in_flight_max() const override { return inner_.steps_in_flight_max(); }
+    Result<void> start(const StepPlan& plan) override { return inner_.start(plan); }
+    Result<StepResult> finish() override {
+      auto result = inner_.finish();
+      if (result.value().step == 4) return unavailable("rank 3 is gone");
+      return result;
+    }
+
+   private:
+    FakeRank& inner_;
+  };
+  FakeRank rank(rank_options(options));
+  Losing losing(rank);
+  Listener listener;
+  auto engine = start(options, listener, losing);
+  SequenceRequest ends_in_flight = small_request(1);
+  ends_in_flight.max_tokens = 4 + depth();
+  ASSERT_TRUE(engine->submit(ends_in_flight).ok());
+  (void)engine->submit(small_request(2));  // it may have failed already
+
+  ASSERT_TRUE(listener.wait([](const Listener& l) { return l.failure.has_value(); }));
+
+  engine->stop();
+  EXPECT_EQ(listener.num_failures, 1);
+  EXPECT_EQ(listener.num_ended, static_cast<int64_t>(listener.streams.size()));
+  EXPECT_EQ(listener.streams[SequenceId{1}].tokens.size(), 4u);
+  EXPECT_EQ(listener.streams[SequenceId{1}].finish, FinishReason::kError);
+}
+
+TEST_P(EngineAtDepth, AResultThatDoesNotFitThePlanIsAFailure) {
   const auto options = small_options();
   class Liar final : public StepExecutor {
-    Result<StepResult> execute(const StepPlan& plan) override {
-      return StepResult{.step = plan.step};
-    }
+    int32_t steps_in_flight_max() const override { return depth(); }
+    Result<void> start(const StepPlan&) override { return {}; }
+    Result<StepResult> finish() override { return StepResult{.step = 0}; }
   } liar;
   Listener listener;
   auto engine = start(options, listener, liar);
@@ -191,9 +239,9 @@ TEST(Engine, AResultThatDoesNotFitThePlanIsAFailure) {
   EXPECT_EQ(listener.streams[SequenceId{1}].error.code, Code::kUnavailable);
 }
 
-TEST(Engine, AHookMaySubmitAndAbort) {
+TEST_P(EngineAtDepth, AHookMaySubmitAndAbort) {
   const auto options = small_options();
-  FakeRank rank({.engine = options});
+  FakeRank rank(rank_options(options));
   Listener listener;
   std::promise<Engine*> engine_promise;
   auto engine_future = engine_promise.get_future().share();
@@ -215,12 +263,50 @@ TEST(Engine, AHookMaySubmitAndAbort) {
   EXPECT_EQ(listener.streams[SequenceId{2}].finish, FinishReason::kCancelled);
 }
 
+// Writes down what the engine asks of it.
+class LoggingExecutor final : public StepExecutor {
+ public:
+  explicit LoggingExecutor(FakeRank& inner) : inner_(inner) {}
+  int32_t steps_in_flight_max() const override { return inner_.steps_in_flight_max(); }
+  Result<void> start(const StepPlan& plan) override {
+    log_ += " +" + std::to_string(plan.step);
+    return inner_.start(plan);
+  }
+  Result<StepResult> finish() override {
+    auto result = inner_.finish();
+    log_ += " -" + std::to_string(result.value().step);
+    return result;
+  }
+  const std::string& log() const { return log_; }  // when the engine has stopped
+
+ private:
+  FakeRank& inner_;
+  std::string log_;
+};
+
+TEST_P(EngineAtDepth, PlansAsFarAheadAsTheExecutorTakes) {
+  const auto options = small_options();
+  FakeRank rank(rank_options(options));
+  LoggingExecutor executor(rank);
+  Listener listener;
+  auto engine = start(options, listener, executor);
+  SequenceRequest request = small_request(1);
+  request.max_tokens = 3;
+
+  ASSERT_TRUE(engine->submit(request).ok());
+
+  ASSERT_TRUE(listener.wait([](const Listener& l) { return l.last.step == 3; }));
+  engine->stop();
+  // The last one releases the slot and reads nothing.
+  EXPECT_EQ(executor.log(), depth() == 1 ? " +0 -0 +1 -1 +2 -2 +3 -3" : " +0 +1 -0 +2 -1 +3 -2 -3");
+}
+
 // Callers on several threads submit and abort while the pools are too small for all.
-TEST(Engine, ManyThreadsSubmitAndAbort) {
+TEST_P(EngineAtDepth, ManyThreadsSubmitAndAbort) {
   constexpr int32_t kThreads = 4, kEach = 40;
   auto options = small_options();
   options.waiting_max = kThreads * kEach;
-  FakeRank rank({.engine = options});
+  FakeRank rank(rank_options(options));
   Listener listener;
   auto engine = start(options, listener, rank);
   std::vector<std::thread> callers;
@@ -255,9 +341,9 @@ TEST(Engine, ManyThreadsSubmitAndAbort) {
   }
 }
 
-TEST(Engine, CanBeStoppedWhileCallersSubmit) {
+TEST_P(EngineAtDepth, CanBeStoppedWhileCallersSubmit) {
   const auto options = small_options();
-  FakeRank rank({.engine = options});
+  FakeRank rank(rank_options(options));
   Listener listener;
   auto engine = start(options, listener, rank);
   std::atomic<int64_t> num_taken = 0;

@@ -37,6 +37,15 @@ SequenceRequest small_request(int64_t id) {
   return request;
 }
 
+StepResult draws(int64_t step, int32_t slot, int32_t token) {
+  StepResult result{.step = step};
+  SlotOutput& output = result.outputs.emplace_back();
+  output.slot = SlotId{slot};
+  output.drew = true;
+  output.choice.id = token;
+  return result;
+}
+
 Engine::Hooks Listener::hooks() {
   return {.on_events =
               [this](std::vector<SequenceEvent> events) {

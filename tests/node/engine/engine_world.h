@@ -17,6 +17,9 @@ Engine::Options small_options();
 // Three tokens of prompt, up to twenty outputs.
 SequenceRequest small_request(int64_t id);
 
+// A result that draws `token` for the slot, and nothing else.
+StepResult draws(int64_t step, int32_t slot, int32_t token);
+
 // Gathers what an engine says. Its waits end within a minute, or the test fails.
 //
 // Thread: any.
@@ -42,15 +45,17 @@ class Listener {
   std::condition_variable changed_;
 };
 
-// Runs steps on another executor, after `before` (null: none) has let each of them pass.
+// Runs steps on another executor, after `before` (null: none) has let each of them start.
 class GatedExecutor final : public StepExecutor {
  public:
   using Before = std::function<Result<void>(const StepPlan&)>;
   GatedExecutor(StepExecutor& inner, Before before) : inner_(inner), before_(std::move(before)) {}
-  Result<StepResult> execute(const StepPlan& plan) override {
+  int32_t steps_in_flight_max() const override { return inner_.steps_in_flight_max(); }
+  Result<void> start(const StepPlan& plan) override {
     TRY(before_(plan));
-    return inner_.execute(plan);
+    return inner_.start(plan);
   }
+  Result<StepResult> finish() override { return inner_.finish(); }
 
  private:
   StepExecutor& inner_;

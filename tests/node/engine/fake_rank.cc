@@ -43,21 +43,37 @@ int32_t FakeRank::num_active() const {
       std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.active; }));
 }
 
+int32_t FakeRank::num_outputs(uint64_t seed) const {
+  const auto found = num_outputs_.find(seed);
+  return found == num_outputs_.end() ? 0 : found->second;
+}
+
 Result<void> FakeRank::apply(const StepPlan& plan) {
-  if (plan.epoch != options_.engine.epoch || plan.step != next_step_++)
+  if (plan.epoch != options_.engine.epoch || plan.step != next_step_)
     return internal_error("step " + std::to_string(plan.step) + " is not the next one");
+  if (num_steps_out() >= options_.steps_in_flight_max)
+    return internal_error(std::to_string(num_steps_out()) + " steps are out already");
+  ++next_step_;
   TRY(store_->apply(page_changes(plan)));
   plan_digest_ = chain_plan_digest(plan_digest_, plan);
+  return change_slots(plan);
+}
+
+Result<void> FakeRank::change_slots(const StepPlan& plan) {
   for (const SlotId slot : plan.releases) slots_[slot.value] = Slot{};
   for (const Admission& admission : plan.admissions) {
-    slots_[admission.slot.value] = Slot{true, admission, admission.tokens, 0};
+    const int32_t slot = admission.slot.value;
+    for (const int32_t token : admission.tokens) {
+      if (token < 0 || token >= options_.engine.vocab) return broken(slot, "has an unknown token");
+    }
+    slots_[slot] = Slot{true, admission, admission.tokens, 0};
   }
   return {};
 }
 
-Result<StepResult> FakeRank::execute(const StepPlan& plan) {
-  TRY(apply(plan));
-  std::vector<int32_t> rows(slots_.size(), 0);
+// The slots that read, in the order of StepPlan.
+Result<std::vector<int32_t>> FakeRank::find_rows(const StepPlan& plan,
+                                                 std::vector<int32_t>& rows) const {
   std::vector<int32_t> order;
   for (const Prefill& prefill : plan.prefills) {
     if (prefill.num_tokens < 1 || prefill.num_tokens > options_.engine.prefill_chunk_max ||
@@ -73,6 +89,14 @@ Result<StepResult> FakeRank::execute(const StepPlan& plan) {
     rows[i] = 1;
     order.push_back(static_cast<int32_t>(i));
   }
+  return order;
+}
+
+Result<void> FakeRank::start(const StepPlan& plan) {
+  TRY(apply(plan));
+  std::vector<int32_t> rows(slots_.size(), 0);
+  TRY_ASSIGN(const std::vector<int32_t> order, find_rows(plan, rows));
+  if (order.empty() && plan.empty_of_changes()) return internal_error("a plan of nothing");
   StepResult result{.step = plan.step};
   rows_.clear();
   for (const int32_t slot : order) {
@@ -85,6 +109,14 @@ Result<StepResult> FakeRank::execute(const StepPlan& plan) {
   result_digest_ = chain_result_digest(result_digest_, result.outputs);
   result.plan_digest = plan_digest_;
   result.result_digest = result_digest_;
+  out_.push_back(std::move(result));
+  return {};
+}
+
+Result<StepResult> FakeRank::finish() {
+  if (out_.empty()) return internal_error("no step is out");
+  StepResult result = std::move(out_.front());
+  out_.pop_front();
   return result;
 }
 
@@ -148,9 +180,14 @@ Result<void> FakeRank::read(int32_t slot, int32_t num_rows, StepResult& result) 
   if (s.num_read == num_known) {
     const uint64_t seed = s.admission.sampling.seed;
     output.drew = true;
-    output.choice.id = next_token(seed, s.tokens, options_.engine.vocab);
     output.choice.finite = !(options_.with_nan && is_nan(seed, s.num_read - 1));
+    output.choice.id =
+        output.choice.finite ? next_token(seed, s.tokens, options_.engine.vocab) : -1;
     s.tokens.push_back(output.choice.id);
+    const auto num_tokens = static_cast<int32_t>(s.tokens.size());
+    if (num_tokens > options_.engine.positions_max) return broken(slot, "draws for no position");
+    int32_t& num_outputs = num_outputs_[seed];
+    num_outputs = std::max(num_outputs, num_tokens - s.admission.num_prompt);
   }
   result.outputs.push_back(std::move(output));
   return {};

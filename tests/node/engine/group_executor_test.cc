@@ -14,27 +14,57 @@ namespace {
 
 const SystemClock kClock;
 
-StepRunner runner_of(FakeRank& rank) {
-  return [&rank](const StepPlan& plan) { return rank.execute(plan); };
-}
+// What a test changes of a rank.
+struct Changes {
+  std::function<Result<void>(StepPlan&)> before_start = {};
+  std::function<Result<void>(StepResult&)> after_finish = {};
+};
+
+class ChangedRank final : public StepRunner {
+ public:
+  ChangedRank(int32_t steps_max, Changes changes)
+      : rank_({.engine = small_options(), .steps_in_flight_max = steps_max}),
+        changes_(std::move(changes)) {}
+
+  int32_t steps_in_flight_max() const override { return rank_.steps_in_flight_max(); }
+  Result<void> start(const StepPlan& plan) override {
+    StepPlan changed = plan;
+    if (changes_.before_start) TRY(changes_.before_start(changed));
+    return rank_.start(changed);
+  }
+  bool finished() override {
+    // Who works inside start() must not be asked again and again.
+    EXPECT_GT(rank_.steps_in_flight_max(), 1);
+    return rank_.finished();
+  }
+  Result<StepResult> finish() override {
+    auto result = rank_.finish();
+    if (changes_.after_finish) TRY(changes_.after_finish(result.value()));
+    return result;
+  }
+  const FakeRank& rank() const { return rank_; }
+
+ private:
+  FakeRank rank_;
+  const Changes changes_;
+};
 
 // A leader's executor and followers on threads of their own.
 class Group {
  public:
-  // wraps[i] changes the runner of rank i.
-  Group(int32_t size, std::function<StepRunner(int32_t, StepRunner)> wrap)
+  using Change = std::function<Changes(int32_t rank)>;
+
+  Group(int32_t size, int32_t steps_max, const Change& change)
       : channel_(parallel::make_local_plan_channel(size - 1)) {
     for (int32_t rank = 0; rank < size; ++rank) {
-      ranks_.push_back(std::make_unique<FakeRank>(FakeRank::Options{.engine = small_options()}));
+      ranks_.push_back(std::make_unique<ChangedRank>(steps_max, change(rank)));
     }
-    executor_ =
-        std::make_unique<GroupExecutor>(GroupExecutor::Options{.report_timeout_ms = 20'000},
-                                        wrap(0, runner_of(*ranks_[0])), channel_.leader.get());
+    executor_ = std::make_unique<GroupExecutor>(GroupExecutor::Options{.report_timeout_ms = 20'000},
+                                                *ranks_[0], channel_.leader.get());
     for (int32_t rank = 1; rank < size; ++rank) {
-      const StepRunner runner = wrap(rank, runner_of(*ranks_[rank]));
-      followers_.push_back(std::async(std::launch::async, [this, rank, runner] {
-        auto& end = *channel_.followers[rank - 1];
-        return follow(Epoch{5}, end, runner, [this] { return stopping_.load(); });
+      followers_.push_back(std::async(std::launch::async, [this, rank] {
+        return follow(Epoch{5}, *channel_.followers[rank - 1], *ranks_[rank],
+                      [this] { return stopping_.load(); });
       }));
     }
   }
@@ -46,17 +76,17 @@ class Group {
   }
   Result<void> follower_end(int32_t rank) { return followers_[rank - 1].get(); }
   GroupExecutor& executor() { return *executor_; }
-  FakeRank& rank(int32_t i) { return *ranks_[i]; }
+  const FakeRank& rank(int32_t i) const { return ranks_[i]->rank(); }
 
  private:
   parallel::LocalPlanChannel channel_;
-  std::vector<std::unique_ptr<FakeRank>> ranks_;
+  std::vector<std::unique_ptr<ChangedRank>> ranks_;
   std::unique_ptr<GroupExecutor> executor_;
   std::atomic<bool> stopping_ = false;
   std::vector<std::future<Result<void>>> followers_;
 };
 
-StepRunner same(int32_t, StepRunner runner) { return runner; }
+Changes none(int32_t) { return {}; }
 
 StepPlan one_prompt() {
   StepPlan plan{.epoch = Epoch{5}};
@@ -67,17 +97,29 @@ StepPlan one_prompt() {
   return plan;
 }
 
-// The first step fails with an error that holds all of these.
-void expect_failure(Group& group, std::initializer_list<const char*> parts) {
-  const auto result = group.executor().execute(one_prompt());
-  ASSERT_FALSE(result.ok());
+// A decode row of the sequence of one_prompt().
+StepPlan one_token(int64_t step) { return {.epoch = Epoch{5}, .step = step}; }
+
+void expect_parts(const std::string& message, std::initializer_list<const char*> parts) {
   for (const char* part : parts) {
-    EXPECT_NE(result.error().message.find(part), std::string::npos) << result.error().message;
+    EXPECT_NE(message.find(part), std::string::npos) << message;
   }
 }
 
-TEST(GroupExecutor, FourRanksServeAsOne) {
-  Group group(4, same);
+// The first step fails, in start() or finish(), with an error that holds all of these.
+void expect_failure(Group& group, std::initializer_list<const char*> parts) {
+  const auto started = group.executor().start(one_prompt());
+  if (!started.ok()) return expect_parts(started.error().message, parts);
+  const auto result = group.executor().finish();
+  ASSERT_FALSE(result.ok());
+  expect_parts(result.error().message, parts);
+}
+
+class GroupAtDepth : public ::testing::TestWithParam<int32_t> {};
+INSTANTIATE_TEST_SUITE_P(StepsOut, GroupAtDepth, ::testing::Values(1, 2));
+
+TEST_P(GroupAtDepth, FourRanksServeAsOne) {
+  Group group(4, GetParam(), none);
   Listener listener;
   auto engine = Engine::create(small_options(), listener.hooks(), group.executor(), kClock).value();
   for (int64_t id = 0; id < 8; ++id) ASSERT_TRUE(engine->submit(small_request(id)).ok());
@@ -98,92 +140,108 @@ TEST(GroupExecutor, FourRanksServeAsOne) {
 }
 
 TEST(GroupExecutor, AGroupOfOneNeedsNoChannel) {
-  FakeRank rank({.engine = small_options()});
-  GroupExecutor executor({}, runner_of(rank), nullptr);
+  FakeRank rank({.engine = small_options(), .steps_in_flight_max = 2});
+  GroupExecutor executor({}, rank, nullptr);
+  EXPECT_EQ(executor.steps_in_flight_max(), 2);
 
-  const auto result = executor.execute(one_prompt());
+  ASSERT_TRUE(executor.start(one_prompt()).ok());
+  ASSERT_TRUE(executor.start(one_token(1)).ok());
 
-  ASSERT_TRUE(result.ok());
-  EXPECT_TRUE(result.value().outputs[0].drew);
-  EXPECT_EQ(executor.execute(one_prompt()).error().message,
+  EXPECT_TRUE(executor.finish().value().outputs[0].drew);
+  EXPECT_EQ(executor.finish().value().step, 1);
+  EXPECT_EQ(executor.start(one_prompt()).error().message,
             "rank 0, step 0: step 0 is not the next one");
 }
 
-TEST(GroupExecutor, AnotherDrawOnOneRankIsNamed) {
-  Group group(3, [](int32_t rank, StepRunner runner) -> StepRunner {
-    if (rank != 2) return runner;
-    return [runner](const StepPlan& plan) {
-      auto result = runner(plan);
-      result.value().result_digest ^= 1;
-      return result;
-    };
+TEST_P(GroupAtDepth, AnotherDrawOnOneRankIsNamed) {
+  Group group(3, GetParam(), [](int32_t rank) -> Changes {
+    if (rank != 2) return {};
+    return {.after_finish = [](StepResult& result) -> Result<void> {
+      result.result_digest ^= 1;
+      return {};
+    }};
   });
 
   expect_failure(group, {"rank 2, step 0: result digest is ", ", the leader's is "});
   EXPECT_EQ(group.follower_end(1).error().code, Code::kUnavailable);
 }
 
-TEST(GroupExecutor, AnotherPlanOnOneRankIsNamed) {
-  Group group(2, [](int32_t rank, StepRunner runner) -> StepRunner {
-    if (rank != 1) return runner;
-    return [runner](const StepPlan& plan) {
-      StepPlan other = plan;
-      other.admissions[0].sampling.seed = 1;
-      return runner(other);
-    };
+TEST_P(GroupAtDepth, AnotherPlanOnOneRankIsNamed) {
+  Group group(2, GetParam(), [](int32_t rank) -> Changes {
+    if (rank != 1) return {};
+    return {.before_start = [](StepPlan& plan) -> Result<void> {
+      plan.admissions[0].sampling.seed = 1;
+      return {};
+    }};
   });
 
   expect_failure(group, {"rank 1, step 0: plan digest is "});
 }
 
-TEST(GroupExecutor, AFollowersRefusalIsToldAndEndsIt) {
-  Group group(2, [](int32_t rank, StepRunner runner) -> StepRunner {
-    if (rank != 1) return runner;
-    return [](const StepPlan&) -> Result<StepResult> { return internal_error("page 7 is active"); };
+TEST_P(GroupAtDepth, AFollowersRefusalIsToldAndEndsIt) {
+  Group group(2, GetParam(), [](int32_t rank) -> Changes {
+    if (rank != 1) return {};
+    return {.before_start = [](StepPlan&) -> Result<void> {
+      return internal_error("page 7 is active");
+    }};
   });
 
   expect_failure(group, {"rank 1, step 0: page 7 is active"});
   EXPECT_EQ(group.follower_end(1).error().message, "step 0: page 7 is active");
 }
 
-TEST(GroupExecutor, TheLeadersErrorCarriesTheFollowersReason) {
-  Group group(2, [](int32_t rank, StepRunner) -> StepRunner {
-    return [rank](const StepPlan&) -> Result<StepResult> {
+TEST_P(GroupAtDepth, AFollowersFailureInAStepIsToldAndEndsIt) {
+  Group group(2, GetParam(), [](int32_t rank) -> Changes {
+    if (rank != 1) return {};
+    return {.after_finish = [](StepResult&) -> Result<void> {
+      return unavailable("all_reduce: a peer is gone");
+    }};
+  });
+
+  expect_failure(group, {"rank 1, step 0: all_reduce: a peer is gone"});
+  EXPECT_EQ(group.follower_end(1).error().message, "step 0: all_reduce: a peer is gone");
+}
+
+TEST_P(GroupAtDepth, TheLeadersErrorCarriesTheFollowersReason) {
+  Group group(2, GetParam(), [](int32_t rank) -> Changes {
+    return {.before_start = [rank](StepPlan&) -> Result<void> {
       if (rank == 0) return unavailable("all_reduce: a peer is gone");
       return internal_error("page 7 is active");
-    };
+    }};
   });
 
   expect_failure(group, {"rank 0, step 0: all_reduce: a peer is gone", "page 7 is active"});
 }
 
+// The follower answers step 0 before it meets step 1, or tells of step 1 in its place.
+TEST(GroupExecutor, TheLeadersErrorCarriesTheReasonOfAStepFurtherOn) {
+  Group group(2, 2, [](int32_t rank) -> Changes {
+    return {.before_start = [rank](StepPlan& plan) -> Result<void> {
+      if (plan.step == 0) return {};
+      if (rank == 0) return unavailable("all_reduce: a peer is gone");
+      return internal_error("page 7 is active");
+    }};
+  });
+  ASSERT_TRUE(group.executor().start(one_prompt()).ok());
+
+  const auto started = group.executor().start(one_token(1));
+
+  ASSERT_FALSE(started.ok());
+  expect_parts(started.error().message,
+               {"rank 0, step 1: all_reduce: a peer is gone", "rank 1, step 1: page 7 is active"});
+}
+
 TEST(GroupExecutor, ASilentRankIsNamedAfterTheTimeout) {
   auto channel = parallel::make_local_plan_channel(1);
   FakeRank rank({.engine = small_options()});
-  GroupExecutor executor({.report_timeout_ms = 50}, runner_of(rank), channel.leader.get());
+  GroupExecutor executor({.report_timeout_ms = 50}, rank, channel.leader.get());
+  ASSERT_TRUE(executor.start(one_prompt()).ok());
 
-  const auto result = executor.execute(one_prompt());
+  const auto result = executor.finish();
 
   ASSERT_FALSE(result.ok());
   EXPECT_EQ(result.error().code, Code::kUnavailable);
   EXPECT_EQ(channel.followers[0]->receive(0).error().code, Code::kUnavailable);
-}
-
-TEST(Follow, RefusesPlansOfAnotherEpochOrStepAndGarbage) {
-  StepPlan old = one_prompt(), early = one_prompt();
-  old.epoch = Epoch{4};
-  early.step = 1;
-  for (const auto& bytes : {encode_plan(old), encode_plan(early), std::vector<uint8_t>{1, 2, 3}}) {
-    auto channel = parallel::make_local_plan_channel(1);
-    FakeRank rank({.engine = small_options()});
-    ASSERT_TRUE(channel.leader->send(bytes).ok());
-
-    const auto end = follow(Epoch{5}, *channel.followers[0], runner_of(rank), [] { return false; });
-
-    ASSERT_FALSE(end.ok());
-    const auto reports = channel.leader->collect(1000).value();
-    EXPECT_NE(decode_report(reports[0]).value().error.code, Code::kOk);
-  }
 }
 
 }  // namespace

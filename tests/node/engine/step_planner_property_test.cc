@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <map>
+#include <optional>
 #include <random>
 
 #include "node/engine/step_planner.h"
@@ -22,29 +23,31 @@ constexpr uint64_t kSeeds = MIMO_PROPERTY_SEEDS;
 constexpr uint64_t kSeeds = 10000;
 #endif
 
-// One world: options, arrivals, aborts, all from one seed.
+// One world: options, steps out at once, arrivals, aborts, all from one seed.
 class World {
  public:
   explicit World(uint64_t seed)
       : seed_(seed),
         random_(seed),
         with_nan_(chance(4)),
+        steps_max_(pick(1, 2)),
         options_(random_options()),
         planner_(options_),
-        rank_({.engine = options_, .with_nan = with_nan_}) {}
+        rank_({.engine = options_, .with_nan = with_nan_, .steps_in_flight_max = steps_max_}) {}
 
   void run() {
     for (int32_t n = pick(1, 14); n > 0; --n) arrivals_.push_back(random_request());
     for (int32_t step = 0; !arrivals_.empty() || planner_.has_work(); ++step) {
       ASSERT_LT(step, 20000) << where() << ": no end";
       come_and_go();
-      if (planner_.has_work()) take_step();
+      if (planner_.has_work()) start_or_finish();
       if (::testing::Test::HasFatalFailure()) return;
     }
     check_end();
   }
 
   int64_t num_preemptions() const { return stats().num_preemptions; }
+  int64_t num_ahead() const { return num_ahead_; }
 
  private:
   struct Running {
@@ -53,7 +56,9 @@ class World {
     bool aborted = false;
   };
 
-  std::string where() const { return "seed " + std::to_string(seed_); }
+  std::string where() const {
+    return "seed " + std::to_string(seed_) + ", " + std::to_string(steps_max_) + " out";
+  }
   int32_t pick(int32_t low, int32_t high) {
     return std::uniform_int_distribution<int32_t>(low, high)(random_);
   }
@@ -129,16 +134,44 @@ class World {
     take(events);
   }
 
-  void take_step() {
+  // Mostly as far ahead as may be, as the engine does it.
+  void start_or_finish() {
+    const int32_t num_out = planner_.num_steps_out();
+    ASSERT_EQ(num_out, rank_.num_steps_out()) << where();
+    if (!planner_.can_plan() || num_out == steps_max_ || (num_out > 0 && chance(5)))
+      return finish_step();
+    num_ahead_ += num_out;
+    start_step();
+  }
+
+  void start_step() {
+    const auto going_on = oldest_that_goes_on();
     const StepPlan plan = planner_.plan();
     const auto sent = decode_plan(encode_plan(plan));
     ASSERT_TRUE(sent.ok()) << where() << ": " << sent.error().message;
-    const auto result = rank_.execute(sent.value());
-    ASSERT_TRUE(result.ok()) << where() << ": " << result.error().message;
-    // live_ is in order of arrival: the oldest reads something in every step.
-    if (!live_.empty()) {
-      ASSERT_EQ(rank_.rows().count(static_cast<uint64_t>(live_.front().value)), 1u) << where();
+    const auto started = rank_.start(sent.value());
+    ASSERT_TRUE(started.ok()) << where() << ": " << started.error().message;
+    // The oldest reads something in every step.
+    if (going_on) {
+      ASSERT_EQ(rank_.rows().count(*going_on), 1u) << where();
     }
+  }
+
+  // As a seed; not one whose last draw is out. live_ is in order of arrival.
+  std::optional<uint64_t> oldest_that_goes_on() const {
+    for (const SequenceId id : live_) {
+      const auto seed = static_cast<uint64_t>(id.value);
+      const SequenceRequest& request = all_.at(id).request;
+      const auto num_prompt = static_cast<int32_t>(request.prompt.size());
+      const int32_t outputs_max = std::min(request.max_tokens, options_.positions_max - num_prompt);
+      if (rank_.num_outputs(seed) < outputs_max) return seed;
+    }
+    return std::nullopt;
+  }
+
+  void finish_step() {
+    const auto result = rank_.finish();
+    ASSERT_TRUE(result.ok()) << where() << ": " << result.error().message;
     std::vector<SequenceEvent> events;
     const auto accepted = planner_.accept(result.value(), events);
     ASSERT_TRUE(accepted.ok()) << where() << ": " << accepted.error().message;
@@ -167,6 +200,7 @@ class World {
     const LoneRun lone = lone_run(running.request, options_, with_nan_);
     const Stream& stream = running.stream;
     const std::string who = where() + " sequence " + std::to_string(running.request.id.value);
+    ASSERT_LE(rank_.num_outputs(running.request.sampling.seed), running.request.max_tokens) << who;
     if (running.aborted) {
       ASSERT_EQ(stream.finish, FinishReason::kCancelled) << who;
       ASSERT_LE(stream.tokens.size(), lone.tokens.size()) << who;
@@ -189,6 +223,7 @@ class World {
   const uint64_t seed_;
   std::mt19937_64 random_;
   const bool with_nan_;
+  const int32_t steps_max_;
   const Engine::Options options_;
   StepPlanner planner_;
   FakeRank rank_;
@@ -196,20 +231,23 @@ class World {
   std::map<SequenceId, Running> all_;
   std::vector<SequenceId> live_;  // in order of arrival
   int64_t next_id_ = 0;
+  int64_t num_ahead_ = 0;  // steps planned while another was out
 };
 
 TEST(StepPlannerProperty, EveryStreamIsItsLoneRunAndEveryPageComesBack) {
-  int64_t num_preemptions = 0;
+  int64_t num_preemptions = 0, num_ahead = 0;
   for (uint64_t seed = kFirstSeed; seed < kFirstSeed + kSeeds; ++seed) {
     World world(seed);
     world.run();
     if (HasFatalFailure()) return;
     num_preemptions += world.num_preemptions();
+    num_ahead += world.num_ahead();
   }
-  std::printf("%llu seeds from %llu on, %lld preemptions\n",
+  std::printf("%llu seeds from %llu on, %lld preemptions, %lld steps planned ahead\n",
               static_cast<unsigned long long>(kSeeds), static_cast<unsigned long long>(kFirstSeed),
-              static_cast<long long>(num_preemptions));
+              static_cast<long long>(num_preemptions), static_cast<long long>(num_ahead));
   EXPECT_GT(num_preemptions, static_cast<int64_t>(kSeeds) / 8);
+  EXPECT_GT(num_ahead, static_cast<int64_t>(kSeeds) * 10);
 }
 
 }  // namespace

@@ -13,16 +13,6 @@ namespace {
 
 using Events = std::vector<SequenceEvent>;
 
-// A result that draws `token` for the slot.
-StepResult draws(int64_t step, int32_t slot, int32_t token) {
-  StepResult result{.step = step};
-  SlotOutput& output = result.outputs.emplace_back();
-  output.slot = SlotId{slot};
-  output.drew = true;
-  output.choice.id = token;
-  return result;
-}
-
 // One sequence whose prompt of three tokens is planned in step 0.
 struct One {
   explicit One(SequenceRequest request = small_request(1)) : planner(small_options()) {
@@ -184,7 +174,8 @@ TEST(StepPlanner, APreemptedSequenceKeepsItsOutputsAndItsPlaceInTheQueue) {
       EXPECT_EQ(admission.tokens.size(), 3 + stream.tokens.size());
     }
     Events events;
-    ASSERT_TRUE(planner.accept(rank.execute(plan).value(), events).ok());
+    rank.start(plan).value();
+    ASSERT_TRUE(planner.accept(rank.finish().value(), events).ok());
     for (const auto& event : events) ASSERT_TRUE(streams[event.id].add(event));
   }
 
