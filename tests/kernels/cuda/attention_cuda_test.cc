@@ -49,15 +49,38 @@ class DeviceCase {
     p_.out = out_;
   }
 
-  DeviceContext& context() { return *context_; }
-  const AttentionParams& params() const { return p_; }
+  ~DeviceCase() {
+    if (recorded_ != nullptr) CUDA_CHECK(cudaGraphExecDestroy(recorded_));
+  }
 
   // What the operation wrote, over NaN.
   std::vector<uint16_t> run() {
     CUDA_CHECK(cudaMemsetAsync(out_, 0xff, static_cast<size_t>(of_.out_size()) * sizeof *out_,
                                context_->stream()));
-    ops_.attention(p_);
+    if (recorded_ != nullptr) {
+      CUDA_CHECK(cudaGraphLaunch(recorded_, context_->stream()));
+    } else {
+      ops_.attention(p_);
+    }
     return to_host(*context_, out_, of_.out_size());
+  }
+  // The operation as a graph; run() then replays it.
+  void record() {
+    cudaGraph_t graph = nullptr;
+    CUDA_CHECK(cudaStreamBeginCapture(context_->stream(), cudaStreamCaptureModeThreadLocal));
+    ops_.attention(p_);
+    CUDA_CHECK(cudaStreamEndCapture(context_->stream(), &graph));
+    CUDA_CHECK(cudaGraphInstantiate(&recorded_, graph, 0));
+    CUDA_CHECK(cudaGraphDestroy(graph));
+  }
+  // Another step of the same shape over the same pools.
+  void change(const std::vector<int32_t>& contexts, const std::vector<int32_t>& slots) {
+    const auto put = [](const int32_t* to, const std::vector<int32_t>& values) {
+      CUDA_CHECK(cudaMemcpy(const_cast<int32_t*>(to), values.data(),
+                            values.size() * sizeof(int32_t), cudaMemcpyHostToDevice));
+    };
+    put(p_.runs.context, contexts);
+    put(p_.runs.slot, slots);
   }
   bool left_the_rest_alone() {
     for (const uint16_t x : to_host(*context_, out_ + of_.out_size(), of_.shape.v_dim)) {
@@ -72,6 +95,7 @@ class DeviceCase {
   AttentionOps ops_;
   AttentionParams p_;
   uint16_t* out_ = nullptr;
+  cudaGraphExec_t recorded_ = nullptr;
 };
 
 std::vector<float> floats(const std::vector<uint16_t>& bits) {
@@ -277,6 +301,27 @@ TEST(AttentionCuda, ABatchOf256MixedLengths) {
 
   check(full_layer(), runs, 32);
   check(window_layer(), runs, 64);
+}
+
+TEST(AttentionCuda, AReplayWithOtherLengthsAndPagesEqualsACall) {
+  SKIP_WITHOUT_GPU();
+  // Long and short runs change places, so that other blocks have work.
+  const AttentionCase of(full_layer(), {{6000, 1}, {17, 1}, {900, 6}, {4000, 40}}, 4);
+  const std::vector<int32_t> contexts = {900, 0, 5000, 40};
+  std::vector<int32_t> slots = of.slot;
+  std::swap(slots[0], slots[2]);
+  slots[3] = slots[0];
+  DeviceCase called(of);
+  DeviceCase replayed(of);
+  replayed.record();
+  EXPECT_EQ(replayed.run(), called.run());
+
+  called.change(contexts, slots);
+  replayed.change(contexts, slots);
+
+  const auto want = called.run();
+  EXPECT_EQ(replayed.run(), want);
+  EXPECT_EQ(std::count(want.begin(), want.end(), 0xffff), 0) << "elements not written";
 }
 
 TEST(AttentionCuda, AThousandTimesTheSameBits) {
