@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <iostream>
 #include <limits>
 #include <ostream>
 
@@ -28,21 +30,21 @@ Result<std::unique_ptr<Cluster>> gpu_cluster(const std::string& folder, int32_t 
   return Cluster::create(folder, options);
 }
 
+// Errors are a row's: root mean square of the differences over that of the wanted logits.
+//
+// Rows are judged by their median, since these checkpoints' weights are random: where two experts'
+// scores are nearly equal, the last bit of a float sum decides, the row's logits change by half of
+// their size, and what attends to it moves too. Two builds of the CPU backend in kDevice that
+// differ only in whether products are fused into their sums are as far apart: over all of a case's
+// rows up to 0.07 of the logits (bf16) and 0.10 (FP8), in the median row up to 0.004 and 0.05.
+// Their error to the recorded float logits is 0.007 at the least in the four of bf16.
 struct Checkpoint {
   const char* name;
-  // Of the logits, root mean square over root mean square: to the recorded ones, and to the CPU's.
-  // Where inputs of FP8 products are quantised, a float sum that ends on the other side of an e4m3
-  // step (2^-4 of the value) moves everything behind it, in either backend.
-  float recorded_bound;
-  float cpu_bound;
+  float cpu_bound;  // of the median row's error to the CPU's logits
 };
 constexpr Checkpoint kCheckpoints[] = {
-    {"bf16-small-window", 1e-2f, 2e-3f},
-    {"bf16-odd-widths", 1e-2f, 2e-3f},
-    {"bf16-real-heads-window128", 1e-2f, 2e-3f},
-    {"bf16-expert-groups", 1e-2f, 2e-3f},
-    {"fp8-real-heads", 1e-1f, 5e-2f},
-    {"tiny", 1e-1f, 5e-2f},
+    {"bf16-small-window", 1e-2f},  {"bf16-odd-widths", 1e-2f}, {"bf16-real-heads-window128", 1e-2f},
+    {"bf16-expert-groups", 1e-2f}, {"fp8-real-heads", 1e-1f},  {"tiny", 2e-2f},
 };
 
 struct Layout {
@@ -77,16 +79,47 @@ std::vector<float> prompt_logits(const Sequence& sequence, size_t vocab) {
   return out;
 }
 
-float relative_error(const std::vector<float>& out, const std::vector<float>& want) {
-  if (out.size() != want.size()) return kMissing;
-  double errors = 0;
-  double squares = 0;
-  for (size_t i = 0; i < out.size(); ++i) {
-    if (std::isnan(out[i])) return kMissing;
-    errors += (double{out[i]} - want[i]) * (double{out[i]} - want[i]);
-    squares += double{want[i]} * want[i];
+// Each row's error, appended; one infinite where logits are missing or not numbers.
+void add_errors(const std::vector<float>& out, const std::vector<float>& want, size_t vocab,
+                std::vector<float>& errors) {
+  if (out.size() != want.size()) return errors.push_back(kMissing);
+  for (size_t begin = 0; begin < out.size(); begin += vocab) {
+    double difference = 0;
+    double size = 0;
+    for (size_t i = begin; i < begin + vocab; ++i) {
+      difference += (double{out[i]} - want[i]) * (double{out[i]} - want[i]);
+      size += double{want[i]} * want[i];
+    }
+    const auto error = static_cast<float>(std::sqrt(difference / size));
+    errors.push_back(std::isnan(error) ? kMissing : error);
   }
-  return static_cast<float>(std::sqrt(errors / squares));
+}
+
+float quantile(std::vector<float> errors, double part) {
+  CHECK(!errors.empty());
+  std::sort(errors.begin(), errors.end());
+  return errors[static_cast<size_t>(part * static_cast<double>(errors.size() - 1))];
+}
+
+// The errors of all rows of the cases whose logits are recorded: to those, or to another backend's.
+std::vector<float> errors_to_recorded(const std::string& folder,
+                                      const std::vector<GoldenCase>& cases,
+                                      const std::vector<std::vector<float>>& logits, size_t vocab) {
+  std::vector<float> errors;
+  for (size_t i = 0; i < cases.size(); ++i) {
+    if (cases[i].logits.empty()) continue;
+    add_errors(logits[i], golden_logits(folder, cases[i].logits), vocab, errors);
+  }
+  return errors;
+}
+std::vector<float> errors_to_other(const std::vector<GoldenCase>& cases,
+                                   const std::vector<std::vector<float>>& logits,
+                                   const std::vector<std::vector<float>>& other, size_t vocab) {
+  std::vector<float> errors;
+  for (size_t i = 0; i < cases.size(); ++i) {
+    if (!cases[i].logits.empty()) add_errors(logits[i], other[i], vocab, errors);
+  }
+  return errors;
 }
 
 // Each case's logits of its prompt; those that are recorded ask for them.
@@ -117,7 +150,7 @@ void expect_clear_choices(const std::vector<GoldenCase>& cases,
 class CudaGolden : public ::testing::TestWithParam<Layout> {};
 INSTANTIATE_TEST_SUITE_P(Layouts, CudaGolden, ::testing::ValuesIn(layouts()));
 
-TEST_P(CudaGolden, LogitsAreNearTheRecordedOnesAndTheCpusAtEveryChunk) {
+TEST_P(CudaGolden, LogitsAreAsNearAsTheRoundingsLetThemAtEveryChunk) {
   SKIP_WITHOUT_GPU();
   const Checkpoint checkpoint = GetParam().checkpoint;
   const int32_t page_tokens = GetParam().page_tokens;
@@ -129,24 +162,26 @@ TEST_P(CudaGolden, LogitsAreNearTheRecordedOnesAndTheCpusAtEveryChunk) {
   auto gpu = gpu_cluster(folder, page_tokens);
   ASSERT_TRUE(gpu.ok()) << gpu.error().to_string();
   std::vector<Sequence> sequences;
+  const auto vocab = static_cast<size_t>(cpu.value()->config().vocab);
   const auto cpu_logits = run_cases(*cpu.value(), cases, kWholePrompt, true, sequences);
+  const auto cpu_errors = errors_to_recorded(folder, cases, cpu_logits, vocab);
 
   for (const int32_t chunk : {7, 64, kWholePrompt}) {
+    SCOPED_TRACE("chunk " + std::to_string(chunk));
     const auto logits = run_cases(*gpu.value(), cases, chunk, true, sequences);
 
-    expect_clear_choices(cases, sequences, "chunk " + std::to_string(chunk));
-    for (size_t i = 0; i < cases.size(); ++i) {
-      if (cases[i].logits.empty()) continue;
-      const std::string where = "case " + std::to_string(i) + " chunk " + std::to_string(chunk);
-      const float recorded = relative_error(logits[i], golden_logits(folder, cases[i].logits));
-      const float to_cpu = relative_error(logits[i], cpu_logits[i]);
-      EXPECT_LT(recorded, checkpoint.recorded_bound) << where << " to the recorded logits";
-      EXPECT_LT(to_cpu, checkpoint.cpu_bound) << where << " to the CPU's logits";
-      RecordProperty("recorded_" + std::to_string(i) + "_" + std::to_string(chunk),
-                     std::to_string(recorded));
-      RecordProperty("cpu_" + std::to_string(i) + "_" + std::to_string(chunk),
-                     std::to_string(to_cpu));
-    }
+    expect_clear_choices(cases, sequences, "with all logits");
+    const auto to_cpu = errors_to_other(cases, logits, cpu_logits, vocab);
+    const auto recorded = errors_to_recorded(folder, cases, logits, vocab);
+    std::cout << GetParam() << " chunk " << chunk << ": median and 90% of the rows' errors to the "
+              << "CPU's logits " << quantile(to_cpu, 0.5) << " " << quantile(to_cpu, 0.9)
+              << ", to the recorded ones " << quantile(recorded, 0.5) << " "
+              << quantile(recorded, 0.9) << " (the CPU's: " << quantile(cpu_errors, 0.5) << " "
+              << quantile(cpu_errors, 0.9) << ")\n";
+    EXPECT_LT(quantile(to_cpu, 0.5), checkpoint.cpu_bound);
+    // The GPU is no further from the float logits than its roundings take the CPU.
+    EXPECT_LT(quantile(recorded, 0.5), 1.25f * quantile(cpu_errors, 0.5) + 2e-3f);
+    EXPECT_LT(quantile(recorded, 0.9), 1.5f * quantile(cpu_errors, 0.9) + 2e-2f);
   }
 }
 
