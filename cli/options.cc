@@ -30,8 +30,14 @@ void add_serve(CLI::App& app, ServeOptions& o) {
   app.add_option("--model", c.model, "checkpoint folder (else the config's)");
   app.add_option("--config", c.config, "TOML file for the coordinator");
   app.add_option("--set", c.set, "key=value over the file; may be given again");
-  app.add_option("--tp", c.tp, "tensor-parallel workers (default: the config's, or 2)")
+  app.add_option("--tp,--workers", c.tp, "tensor-parallel workers (default: the config's, or 2)")
       ->check(CLI::Range(1, 16));
+  app.add_option("--backend", c.backend, "cpu, or cuda: worker i gets GPU i")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  app.add_option("--memory-fraction", c.memory_fraction, "of a GPU's memory that may be taken")
+      ->check(CLI::Range(0.01, 1.0))
+      ->capture_default_str();
   app.add_option("--listen", c.listen, "public gRPC, host:port")->capture_default_str();
   app.add_option("--cluster-listen", c.cluster_listen, "where workers join")->capture_default_str();
   app.add_option("--metrics-listen", c.metrics_listen, "the coordinator's /metrics")
@@ -44,6 +50,9 @@ void add_serve(CLI::App& app, ServeOptions& o) {
 void add_verify(CLI::App& app, VerifyOptions& o) {
   app.add_option("--model", o.model, "checkpoint with expected.json")->required();
   app.add_option("--tp", o.tp, "tensor-parallel workers")->check(CLI::Range(1, 16));
+  app.add_option("--backend", o.backend, "cpu, or cuda: worker i gets GPU i")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
   app.add_option("--page-tokens", o.page_tokens, "16, 32, 64 or 128")
       ->check(CLI::IsMember({16, 32, 64, 128}));
   app.add_option("--chunk", o.chunk, "prompt tokens a step at most")->check(CLI::Range(1, 1 << 20));

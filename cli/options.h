@@ -20,6 +20,8 @@ struct ClusterOptions {
   std::string cluster_listen = "127.0.0.1:0";
   std::string metrics_listen = "127.0.0.1:9401";
   std::string worker_listen = "127.0.0.1:0";  // each worker's own
+  std::string backend = "cpu";                // "cuda": worker i gets GPU i
+  double memory_fraction = 0.9;               // of a GPU's memory that may be taken
   int32_t worker_threads = 0;                 // 0 = the cores, shared by the workers
   std::string log_folder;                     // empty: children write where we do
 };
@@ -32,6 +34,7 @@ struct ServeOptions {
 struct VerifyOptions {
   std::string model;
   int32_t tp = 1;
+  std::string backend = "cpu";
   int32_t page_tokens = 64;
   int32_t chunk = 512;
   std::string experts;  // "", "columns", "whole"

@@ -119,7 +119,14 @@ Result<void> Supervisor::start_workers(const std::string& folder) {
                        "--metrics",
                        options_.worker_listen,
                        "--threads",
-                       std::to_string(threads)};
+                       std::to_string(threads),
+                       "--backend",
+                       options_.backend};
+    if (options_.backend == "cuda") {
+      child.spec.argv.insert(child.spec.argv.end(),
+                             {"--device", std::to_string(i), "--memory-fraction",
+                              std::to_string(options_.memory_fraction)});
+    }
     TRY(spawn(child));
     children_.push_back(std::move(child));
   }

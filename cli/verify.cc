@@ -38,10 +38,11 @@ ClusterOptions cluster_for(const VerifyOptions& options, const std::vector<Recor
   ClusterOptions cluster;
   cluster.model = options.model;
   cluster.tp = options.tp;
+  cluster.backend = options.backend;
   cluster.listen = cluster.metrics_listen = "127.0.0.1:0";
   cluster.log_folder = options.log_folder;
   cluster.set = {"debug.logits=true",
-                 "engine.mode=f32",
+                 options.backend == "cuda" ? "engine.mode=device" : "engine.mode=f32",
                  "api.stream_bytes_max=1073741824",
                  "engine.page_tokens=" + std::to_string(options.page_tokens),
                  "engine.prefill_chunk_max=" + std::to_string(chunk),

@@ -47,15 +47,15 @@ struct CoordinatorOptions {
 
   struct Engine {
     int32_t page_tokens = 64;
-    int64_t kv_bytes = int64_t{256} << 20;  // a rank's, for both pools
-    int32_t full_pages = 0;                 // 0 = what kv_bytes buys
-    int32_t window_pages = 0;               // 0 = what kv_bytes buys
+    int64_t kv_bytes = 0;      // a rank's, for both pools; 0 = what every rank can give
+    int32_t full_pages = 0;    // 0 = what kv_bytes buys
+    int32_t window_pages = 0;  // 0 = what kv_bytes buys
     int32_t sequences_max = 64;
     int32_t waiting_max = 1024;
     int32_t batch_tokens_max = 2048;
     int32_t prefill_chunk_max = 512;
     int32_t positions_max = 0;  // 0 = the model's
-    std::string mode = "f32";   // "f32", "device"
+    std::string mode = "auto";  // "f32", "device"; "auto": "device" on GPUs, "f32" on CPUs
     double step_timeout_s = 30.0;
   } engine;
 

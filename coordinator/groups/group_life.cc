@@ -96,6 +96,7 @@ void GroupLife::on(const life::Prepared& e) {
   if (worker == nullptr) return;
   worker->group_address = e.group_address;
   worker->plan_address = e.plan_address;
+  worker->kv_bytes = e.kv_bytes;
   enter(*worker, WorkerPhase::kPrepared);
   if (all_members_are(WorkerPhase::kPrepared)) all_prepared();
 }
@@ -104,11 +105,15 @@ void GroupLife::all_prepared() {
   const std::vector<WorkerRecord*> ranks = members();
   CHECK_EQ(static_cast<int32_t>(ranks.size()), options_.size);
   std::vector<std::string> addresses;
-  for (const WorkerRecord* rank : ranks) addresses.push_back(rank->group_address);
+  int64_t kv_bytes = ranks.front()->kv_bytes;
+  for (const WorkerRecord* rank : ranks) {
+    addresses.push_back(rank->group_address);
+    kv_bytes = std::min(kv_bytes, rank->kv_bytes);
+  }
   for (WorkerRecord* rank : ranks) {
     enter(*rank, WorkerPhase::kLoading);
     actions_.emplace_back(
-        life::SendForm{rank->stream, epoch_, addresses, ranks.front()->plan_address});
+        life::SendForm{rank->stream, epoch_, addresses, ranks.front()->plan_address, kv_bytes});
   }
   state_ = GroupState::kLoading;
   since_ns_ = now_ns_;
@@ -299,7 +304,16 @@ std::vector<StreamId> GroupLife::choose() {
     take([](const WorkerRecord*, int32_t) { return true; });
     return ranks;
   }
-  if (workers_.size() < size || retry_at_ns_ == 0) {
+  size_t waiting = 0;
+  std::string kinds;
+  for (const auto& [backend, list] : by_backend) {
+    waiting += list.size();
+    kinds += (kinds.empty() ? "" : ", ") + std::to_string(list.size()) + " " + backend;
+  }
+  if (waiting >= size) {
+    say("the workers that wait have unlike backends (" + kinds + "); a group needs " +
+        std::to_string(size) + " of one");
+  } else if (workers_.size() < size || retry_at_ns_ == 0) {
     say(std::to_string(most) + " of " + std::to_string(size) + " workers have joined");
   }
   return {};

@@ -26,6 +26,7 @@ struct WorkerRecord {
   int32_t failures = 0;  // formations that ended through a fault of its own
   std::string group_address;
   std::string plan_address;
+  int64_t kv_bytes = 0;
   RankFigures figures;
 
   // A rank of the epoch under way.

@@ -44,6 +44,7 @@ struct Prepared {
   int64_t epoch = 0;
   std::string group_address;
   std::string plan_address;
+  int64_t kv_bytes = 0;  // that the rank can give both pools; 0 where it was told
 };
 struct Ready {
   StreamId worker;
@@ -99,6 +100,7 @@ struct SendForm {
   int64_t epoch = 0;
   std::vector<std::string> group_addresses;  // by rank
   std::string plan_address;
+  int64_t kv_bytes = 0;  // the least that a rank can give
 };
 struct SendEnd {
   StreamId worker;

@@ -57,6 +57,7 @@ void ManagerImpl::act(const life::SendForm& action) {
   form.set_epoch(action.epoch);
   for (const std::string& address : action.group_addresses) form.add_group_addresses(address);
   form.set_plan_address(action.plan_address);
+  form.set_kv_bytes(action.kv_bytes);
   service_.send(action.worker, std::move(message));
 }
 

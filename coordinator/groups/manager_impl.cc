@@ -224,7 +224,7 @@ void ManagerImpl::on_message(StreamId stream, Peer& peer, const v1::WorkerMessag
   switch (message.message_case()) {
     case v1::WorkerMessage::kPrepared: {
       const v1::RankPrepared& m = message.prepared();
-      feed(life::Prepared{stream, m.epoch(), m.group_address(), m.plan_address()});
+      feed(life::Prepared{stream, m.epoch(), m.group_address(), m.plan_address(), m.kv_bytes()});
       return;
     }
     case v1::WorkerMessage::kReady: {

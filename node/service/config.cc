@@ -38,7 +38,8 @@ Key number_key(const char* name, Number WorkerConfig::*field, const char* help) 
             const auto [stop, error] = std::from_chars(value.data(), end, number);
             if (error != std::errc{} || stop != end) {
               return invalid_argument(std::string(name) + " \"" + value +
-                                      "\"; expected a whole number");
+                                      (std::is_integral_v<Number> ? "\"; expected a whole number"
+                                                                  : "\"; expected a number"));
             }
             config.*field = number;
             return {};
@@ -55,7 +56,10 @@ const std::vector<Key>& keys() {
                "the host that others dial, when listen's host is not it"),
       text_key("metrics", &WorkerConfig::metrics, "host:port of /metrics"),
       text_key("worker_id", &WorkerConfig::worker_id, "unique among the workers; empty: random"),
-      text_key("backend", &WorkerConfig::backend, "cpu"),
+      text_key("backend", &WorkerConfig::backend, "cpu or cuda"),
+      number_key("device", &WorkerConfig::device, "ordinal of the GPU"),
+      number_key("memory_fraction", &WorkerConfig::memory_fraction,
+                 "of the GPU's memory that may be taken"),
       number_key("threads", &WorkerConfig::threads, "of the backend; 0: as many as cores"),
       number_key("load_threads", &WorkerConfig::load_threads, "that read and cut weights"),
       number_key("memory_bytes_max", &WorkerConfig::memory_bytes_max,
@@ -100,8 +104,10 @@ Result<void> read_file(WorkerConfig& config, const std::string& path) {
       value = text->get();
     } else if (const auto* number = node.as_integer()) {
       value = std::to_string(number->get());
+    } else if (const auto* real = node.as_floating_point()) {
+      value = std::to_string(real->get());
     } else {
-      return invalid_argument(path + ": " + name + "; expected a text or a whole number");
+      return invalid_argument(path + ": " + name + "; expected a text or a number");
     }
     TRY(set_key(config, name, value, path));
   }
@@ -141,8 +147,12 @@ Result<void> WorkerConfig::validate() const {
         "\"; expected the numeric address that other workers reach this one by" +
         (advertise.empty() ? " (or set advertise)" : ""));
   }
-  if (backend != "cpu") {
-    return invalid_argument("backend \"" + backend + "\"; this program has: cpu");
+  if (backend != "cpu" && backend != "cuda") {
+    return invalid_argument("backend \"" + backend + "\"; expected cpu or cuda");
+  }
+  if (!(memory_fraction > 0 && memory_fraction <= 1)) {
+    return invalid_argument("memory_fraction " + std::to_string(memory_fraction) +
+                            "; expected more than 0 and at most 1");
   }
   const auto between = [](const char* name, int64_t value, int64_t low,
                           int64_t high) -> Result<void> {
@@ -151,6 +161,7 @@ Result<void> WorkerConfig::validate() const {
                             std::to_string(low) + " to " + std::to_string(high));
   };
   TRY(between("threads", threads, 0, 1024));
+  TRY(between("device", device, 0, 1023));
   TRY(between("load_threads", load_threads, 1, 256));
   TRY(between("memory_bytes_max", memory_bytes_max, 0, INT64_MAX));
   for (const auto& [name, unused] : kLevels) {

@@ -17,7 +17,9 @@ struct WorkerConfig {
   std::string advertise;               // the host that others dial; empty: that of `listen`
   std::string metrics = "127.0.0.1:0";
   std::string worker_id;         // empty: a random one, for the life of the process
-  std::string backend = "cpu";   // "cpu"
+  std::string backend = "cpu";   // "cpu", "cuda"
+  int32_t device = 0;            // ordinal; cuda only
+  double memory_fraction = 0.9;  // of the device that may be taken when the budget is left to us
   int32_t threads = 0;           // of the backend; 0 = as many as there are cores
   int32_t load_threads = 2;      // that read and cut weights
   int64_t memory_bytes_max = 0;  // of the backend; 0 = no bound of its own

@@ -181,7 +181,8 @@ void Control::begin(v1::AssignRank assign) {
   handlers.on_ended = [this](const Error& why, std::unique_ptr<HeldModel> held) {
     CHECK(inbox_->try_push(EpochEnded{why, std::move(held)}));
   };
-  auto prepared = RankEpoch::prepare(std::move(assign), options_.context, std::move(handlers));
+  auto prepared =
+      RankEpoch::prepare(std::move(assign), options_.context, std::move(handlers), held_);
   if (!prepared.ok()) {
     send_ended(epoch, prepared.error());
     return;

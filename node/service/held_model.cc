@@ -21,12 +21,6 @@ std::string settings_of(v1::AssignRank assign) {
   return assign.SerializeAsString();
 }
 
-Result<kernels::CpuMode> cpu_mode(const std::string& mode) {
-  if (mode == "f32") return kernels::CpuMode::kF32;
-  if (mode == "device") return kernels::CpuMode::kDevice;
-  return invalid_argument("mode \"" + mode + "\"; expected f32 or device");
-}
-
 Result<parallel::ExpertPlacement> experts(const std::string& name) {
   if (name == "columns") return parallel::ExpertPlacement::kColumns;
   if (name == "whole") return parallel::ExpertPlacement::kWhole;
@@ -43,10 +37,70 @@ ModelLimits limits_of(const v1::AssignRank& assign) {
   return limits;
 }
 
+// Without its pages.
+Result<Model::Options> model_options(const checkpoint::Checkpoint& checkpoint,
+                                     const v1::AssignRank& assign) {
+  Model::Options options;
+  options.rank = assign.rank();
+  options.limits = limits_of(assign);
+  TRY(options.limits.validate(checkpoint.config()));
+  TRY_ASSIGN(const parallel::ExpertPlacement placement, experts(assign.experts()));
+  TRY_ASSIGN(options.plan,
+             parallel::plan_shards(checkpoint.config(), {.tp = assign.tp(), .experts = placement}));
+  return options;
+}
+
+// The budget of a rank on the CPU, unless it is told.
+constexpr int64_t kCpuKvBytes = int64_t{256} << 20;
+// For graphs, NCCL's buffers, and rows and scales that weights are padded by: not measured yet.
+constexpr int64_t kReserveBytes = int64_t{2} << 30;
+
+// What the backend's own workspace takes: found by taking it once.
+Result<int64_t> backend_workspace(const checkpoint::ModelConfig& config,
+                                  const Model::Options& options, kernels::Ops& ops) {
+  const parallel::RankShard shard = parallel::rank_shard(config, options.plan, options.rank);
+  TRY(ops.prepare(ops_limits(config, options.plan, shard, options.limits,
+                             ops.padded_rows(options.limits.sequences_max))));
+  return ops.bytes_by_purpose()[static_cast<size_t>(kernels::Purpose::kWorkspace)];
+}
+
+Result<int64_t> device_kv_bytes(const checkpoint::Checkpoint& checkpoint,
+                                const v1::AssignRank& assign, const WorkerConfig& worker,
+                                const Backend& backend) {
+  const checkpoint::ModelConfig& config = checkpoint.config();
+  TRY_ASSIGN(const Model::Options options, model_options(checkpoint, assign));
+  DeviceBudget budget;
+  budget.fraction = worker.memory_fraction;
+  budget.reserve_bytes = kReserveBytes;
+  budget.weight_bytes = resident_weight_bytes(config, options.plan, assign.rank());
+  {
+    TRY_ASSIGN(const auto ops, backend.make_ops(assign.mode()));
+    TRY_ASSIGN(budget.workspace_bytes, backend_workspace(config, options, *ops));
+    const parallel::RankShard shard = parallel::rank_shard(config, options.plan, options.rank);
+    budget.workspace_bytes +=
+        step_buffer_sizes(config, options.plan, shard, options.limits, ops->activation_dtype(),
+                          ops->padded_rows(options.limits.sequences_max))
+            .total();
+  }
+  const CudaDeviceInfo device = backend.device_info();
+  budget.total_bytes = device.total_bytes;
+  budget.used_bytes = device.total_bytes - device.free_bytes;
+  TRY_ASSIGN(const int64_t kv_bytes, budget.kv_bytes());
+  log_info("memory_budget", {{"device_bytes", budget.total_bytes},
+                             {"fraction", budget.fraction},
+                             {"used", budget.used_bytes},
+                             {"weights", budget.weight_bytes},
+                             {"workspace", budget.workspace_bytes},
+                             {"graphs_and_communicators", budget.reserve_bytes},
+                             {"k_and_v", kv_bytes}});
+  return kv_bytes;
+}
+
 // Explicit counts win over what the budget would buy.
 Result<std::array<int32_t, kvcache::kNumKvKinds>> pages_of(const v1::AssignRank& assign,
                                                            const checkpoint::ModelConfig& config,
                                                            const Model::Options& options,
+                                                           int64_t kv_bytes,
                                                            const kernels::Ops& ops) {
   std::array<int32_t, kvcache::kNumKvKinds> pages = {assign.full_pages(), assign.window_pages()};
   const bool needs_full = config.num_layers_of(checkpoint::AttentionKind::kFull) > 0;
@@ -58,7 +112,7 @@ Result<std::array<int32_t, kvcache::kNumKvKinds>> pages_of(const v1::AssignRank&
   if (full_known && window_known) return pages;
   MemoryOptions memory;
   memory.limits = options.limits;
-  memory.kv_budget_bytes = assign.kv_bytes();
+  memory.kv_budget_bytes = kv_bytes;
   memory.activation = ops.activation_dtype();
   memory.k_dtype = memory.v_dtype = ops.cache_dtype();
   TRY_ASSIGN(const MemoryPlan plan, plan_memory(config, options.plan, memory));
@@ -85,29 +139,34 @@ bool fits(const HeldModel& held, const v1::AssignRank& assign) {
   return held.settings == settings_of(assign);
 }
 
-Result<std::unique_ptr<HeldModel>> load_model(const checkpoint::Checkpoint& checkpoint,
-                                              const v1::AssignRank& assign,
-                                              const WorkerConfig& config) {
-  kernels::CpuOptions cpu;
-  TRY_ASSIGN(cpu.mode, cpu_mode(assign.mode()));
-  cpu.num_threads = config.threads;
-  cpu.memory_bytes_max = config.memory_bytes_max;
-  TRY_ASSIGN(const parallel::ExpertPlacement placement, experts(assign.experts()));
+Result<int64_t> find_kv_bytes(const checkpoint::Checkpoint& checkpoint,
+                              const v1::AssignRank& assign, const WorkerConfig& config,
+                              const Backend& backend, std::unique_ptr<HeldModel>& held) {
+  if (held != nullptr && fits(*held, assign)) return held->kv_bytes;
+  if (assign.full_pages() > 0 && assign.window_pages() > 0) return 0;  // told otherwise
+  if (!backend.is_cuda()) return kCpuKvBytes;
+  held.reset();
+  return device_kv_bytes(checkpoint, assign, config, backend);
+}
 
+void settle(HeldModel& held) {
+  held.ops->wait(held.ops->mark());
+  held.ops->forget_recordings();
+}
+
+Result<std::unique_ptr<HeldModel>> load_model(const checkpoint::Checkpoint& checkpoint,
+                                              const v1::AssignRank& assign, int64_t kv_bytes,
+                                              const WorkerConfig& config, const Backend& backend) {
   auto held = std::make_unique<HeldModel>();
   held->shard_key = assign.shard_key();
   held->shard_rank = assign.rank();
   held->settings = settings_of(assign);
-  TRY_ASSIGN(held->ops, kernels::make_cpu_ops(cpu));
-
-  Model::Options options;
-  options.rank = assign.rank();
-  options.limits = limits_of(assign);
+  held->kv_bytes = kv_bytes;
+  TRY_ASSIGN(Model::Options options, model_options(checkpoint, assign));
   options.load.num_threads = config.load_threads;
-  TRY(options.limits.validate(checkpoint.config()));
-  TRY_ASSIGN(options.plan,
-             parallel::plan_shards(checkpoint.config(), {.tp = assign.tp(), .experts = placement}));
-  TRY_ASSIGN(options.num_pages, pages_of(assign, checkpoint.config(), options, *held->ops));
+  TRY_ASSIGN(held->ops, backend.make_ops(assign.mode()));
+  TRY_ASSIGN(options.num_pages,
+             pages_of(assign, checkpoint.config(), options, kv_bytes, *held->ops));
   options.load.bytes_total =
       resident_weight_bytes(checkpoint.config(), options.plan, assign.rank());
   log_info("model_loads", {{"folder", assign.model_folder()},

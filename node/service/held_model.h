@@ -10,6 +10,7 @@
 #include "mimo/v1/cluster.pb.h"
 #include "node/model/model.h"
 #include "node/model/rank.h"
+#include "node/service/backend.h"
 #include "node/service/config.h"
 
 namespace mimo::node {
@@ -22,6 +23,7 @@ struct HeldModel {
   std::string shard_key;
   int32_t shard_rank = 0;
   std::string settings;  // of the assignment that it was loaded for
+  int64_t kv_bytes = 0;  // the pools' budget
   std::unique_ptr<kernels::Ops> ops;
   std::unique_ptr<Model> model;
   std::unique_ptr<Rank> rank;  // null until the first group
@@ -30,12 +32,23 @@ struct HeldModel {
 // The checkpoint that the assignment means; kFailedPrecondition when its digest is another.
 Result<std::unique_ptr<checkpoint::Checkpoint>> open_checkpoint(const v1::AssignRank& assign);
 
-// True when `held` can serve the assignment as it is: the same shard, limits and pools.
+// True when `held` can serve the assignment as it is, for the same pools' budget: the same shard
+// and limits.
 bool fits(const HeldModel& held, const v1::AssignRank& assign);
+
+// What this rank can give both pools, where the assignment leaves that open: what `held` gives, if
+// it fits; on a GPU what its memory has left, for which a `held` that does not fit goes; on the CPU
+// a fixed amount.
+Result<int64_t> find_kv_bytes(const checkpoint::Checkpoint& checkpoint,
+                              const v1::AssignRank& assign, const WorkerConfig& config,
+                              const Backend& backend, std::unique_ptr<HeldModel>& held);
 
 // Loads weights and allocates pools and buffers.
 Result<std::unique_ptr<HeldModel>> load_model(const checkpoint::Checkpoint& checkpoint,
-                                              const v1::AssignRank& assign,
-                                              const WorkerConfig& config);
+                                              const v1::AssignRank& assign, int64_t kv_bytes,
+                                              const WorkerConfig& config, const Backend& backend);
+
+// Waits until nothing that was queued runs any more, and drops what was recorded.
+void settle(HeldModel& held);
 
 }  // namespace mimo::node

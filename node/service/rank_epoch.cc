@@ -4,8 +4,8 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "node/service/metered_runner.h"
 #include "parallel/single_group.h"
-#include "parallel/ucx_endpoint.h"
 
 namespace mimo::node {
 namespace {
@@ -30,17 +30,20 @@ Result<void> check_assignment(const v1::AssignRank& assign) {
 }  // namespace
 
 Result<std::unique_ptr<RankEpoch>> RankEpoch::prepare(v1::AssignRank assign, const Context& context,
-                                                      Handlers handlers) {
+                                                      Handlers handlers,
+                                                      std::unique_ptr<HeldModel>& held) {
   TRY(check_assignment(assign));
   std::unique_ptr<RankEpoch> epoch(new RankEpoch(std::move(assign), context, std::move(handlers)));
   const v1::AssignRank& order = epoch->assign_;
   TRY_ASSIGN(epoch->checkpoint_, open_checkpoint(order));
-  if (order.size() == 1) return epoch;
-  parallel::UcxEndpoint::Options options;
-  options.bind_host = context.bind_host;
-  TRY_ASSIGN(epoch->endpoint_, parallel::UcxEndpoint::open(options));
-  epoch->abort_forming_ = epoch->endpoint_->aborter();
-  if (epoch->leads()) {
+  if (order.kv_bytes() == 0) {
+    TRY_ASSIGN(epoch->kv_bytes_,
+               find_kv_bytes(*epoch->checkpoint_, order, context.config, context.backend, held));
+  }
+  TRY_ASSIGN(epoch->endpoint_,
+             context.backend.open_endpoint(order.rank(), order.size(), context.bind_host));
+  if (epoch->endpoint_ != nullptr) epoch->abort_forming_ = epoch->endpoint_->aborter();
+  if (epoch->leads() && order.size() > 1) {
     TRY_ASSIGN(epoch->listener_, parallel::TcpPlanListener::open(context.bind_host, 0));
   }
   return epoch;
@@ -57,6 +60,7 @@ RankEpoch::~RankEpoch() {
 v1::RankPrepared RankEpoch::prepared() const {
   v1::RankPrepared message;
   message.set_epoch(epoch());
+  message.set_kv_bytes(kv_bytes_);
   if (endpoint_ != nullptr) message.set_group_address(endpoint_->address());
   if (listener_ != nullptr) message.set_plan_address(listener_->address());
   return message;
@@ -85,19 +89,21 @@ void RankEpoch::abort(const Error& why) {
 void RankEpoch::run(const v1::FormGroup& form, std::unique_ptr<HeldModel> held) {
   const auto serve = [&]() -> Result<void> {
     TRY(connect(form));
-    TRY(load(held));
+    TRY(load(form, held));
     return run_or_wait(*held);
   };
   const Result<void> served = serve();
   // The first reason is the one that counts: what comes after an abort is its echo.
   abort(served.ok() ? unavailable("the epoch is over") : served.error());
   Error why = wait_for_end();
+  // The group goes next: nothing that it queued runs, or is recorded, any more.
+  if (held != nullptr) settle(*held);
   context_.figures.epoch = 0;
   handlers_.on_ended(why, std::move(held));
 }
 
 Result<void> RankEpoch::connect(const v1::FormGroup& form) {
-  if (assign_.size() == 1) {
+  if (endpoint_ == nullptr) {
     std::lock_guard lock(mutex_);
     group_ = parallel::make_single_group();
     return {};
@@ -113,6 +119,7 @@ Result<void> RankEpoch::connect(const v1::FormGroup& form) {
     group_ = std::move(group);
   }
   TRY(check_wanted());
+  if (assign_.size() == 1) return {};
   TRY(connect_plans(form.plan_address()));
   return check_wanted();
 }
@@ -132,12 +139,14 @@ Result<void> RankEpoch::connect_plans(const std::string& plan_address) {
   return {};
 }
 
-Result<void> RankEpoch::load(std::unique_ptr<HeldModel>& held) {
+Result<void> RankEpoch::load(const v1::FormGroup& form, std::unique_ptr<HeldModel>& held) {
   const double begin_s = context_.clock.now_s();
-  kept_weights_ = held != nullptr && fits(*held, assign_);
+  const int64_t kv_bytes = assign_.kv_bytes() > 0 ? assign_.kv_bytes() : form.kv_bytes();
+  kept_weights_ = held != nullptr && fits(*held, assign_) && held->kv_bytes == kv_bytes;
   if (!kept_weights_) {
     held.reset();  // its memory goes before other weights come
-    TRY_ASSIGN(held, load_model(*checkpoint_, assign_, context_.config));
+    TRY_ASSIGN(held,
+               load_model(*checkpoint_, assign_, kv_bytes, context_.config, context_.backend));
   }
   checkpoint_.reset();
   const Epoch epoch{assign_.epoch()};
@@ -160,8 +169,8 @@ Result<void> RankEpoch::run_or_wait(HeldModel& held) {
 
 Result<void> RankEpoch::lead(HeldModel& held) {
   const Epoch epoch{assign_.epoch()};
-  GroupExecutor executor({.report_timeout_ms = timeout_ms()}, runner(*held.rank),
-                         plan_leader_.get());
+  MeteredRunner runner(*held.rank, *group_, context_.figures, context_.probe, context_.clock);
+  GroupExecutor executor({.report_timeout_ms = timeout_ms()}, runner, plan_leader_.get());
   const Engine::Options options = engine_options(held);
   context_.probe.begin_leading(options);
   Engine::Hooks hooks;
@@ -191,22 +200,11 @@ Result<void> RankEpoch::lead(HeldModel& held) {
 
 Result<void> RankEpoch::follow(HeldModel& held) {
   handlers_.on_ready(ready(held));
-  return node::follow(Epoch{assign_.epoch()}, *plan_follower_, runner(*held.rank), [this] {
+  MeteredRunner runner(*held.rank, *group_, context_.figures, context_.probe, context_.clock);
+  return node::follow(Epoch{assign_.epoch()}, *plan_follower_, runner, [this] {
     std::lock_guard lock(mutex_);
     return why_.has_value();
   });
-}
-
-StepRunner RankEpoch::runner(Rank& rank) {
-  return [this, &rank](const StepPlan& plan) {
-    const int64_t begin_ns = context_.clock.now_ns();
-    Result<StepResult> result = rank.run(plan);
-    if (result.ok()) {
-      ++context_.figures.steps;
-      context_.probe.rank_step(context_.clock.now_ns() - begin_ns, rank.memory());
-    }
-    return result;
-  };
 }
 
 Engine::Options RankEpoch::engine_options(const HeldModel& held) const {

@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "mimo/v1/cluster.pb.h"
 #include "node/engine/group_executor.h"
+#include "node/service/backend.h"
 #include "node/service/config.h"
 #include "node/service/held_model.h"
 #include "node/service/leader_desk.h"
@@ -33,6 +34,7 @@ class RankEpoch {
  public:
   struct Context {
     const WorkerConfig& config;
+    const Backend& backend;
     std::string bind_host;  // of plan channel and group
     LeaderDesk& desk;
     WorkerProbe& probe;
@@ -45,9 +47,11 @@ class RankEpoch {
     std::function<void(const Error& why, std::unique_ptr<HeldModel> held)> on_ended;
   };
 
-  // Reads the checkpoint's headers and opens this rank's ends of the channels.
+  // Reads the checkpoint's headers, opens this rank's ends of the channels, and finds what it can
+  // give the pools. What `held` holds and the assignment does not want may go for that.
   static Result<std::unique_ptr<RankEpoch>> prepare(v1::AssignRank assign, const Context& context,
-                                                    Handlers handlers);
+                                                    Handlers handlers,
+                                                    std::unique_ptr<HeldModel>& held);
   ~RankEpoch();
   RankEpoch(const RankEpoch&) = delete;
   RankEpoch& operator=(const RankEpoch&) = delete;
@@ -66,12 +70,11 @@ class RankEpoch {
   void run(const v1::FormGroup& form, std::unique_ptr<HeldModel> held);
   Result<void> connect(const v1::FormGroup& form);
   Result<void> connect_plans(const std::string& plan_address);
-  Result<void> load(std::unique_ptr<HeldModel>& held);
+  Result<void> load(const v1::FormGroup& form, std::unique_ptr<HeldModel>& held);
   Result<void> lead(HeldModel& held);
   Result<void> follow(HeldModel& held);
   Result<void> run_or_wait(HeldModel& held);
   Engine::Options engine_options(const HeldModel& held) const;
-  StepRunner runner(Rank& rank);
   v1::RankReady ready(const HeldModel& held) const;
   Result<void> check_wanted();
   Error wait_for_end();
@@ -85,6 +88,7 @@ class RankEpoch {
   std::unique_ptr<parallel::GroupEndpoint> endpoint_;
   std::function<void()> abort_forming_;                  // set with the endpoint
   std::unique_ptr<parallel::TcpPlanListener> listener_;  // rank 0
+  int64_t kv_bytes_ = 0;  // that this rank can give; 0: the assignment says
   double load_seconds_ = 0;
   bool kept_weights_ = false;
 

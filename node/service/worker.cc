@@ -19,8 +19,11 @@ constexpr int64_t kServerStopMs = 1000;
 
 class Process final : public Worker {
  public:
-  Process(WorkerConfig config, std::unique_ptr<WorkerProbe> probe)
-      : config_(std::move(config)), probe_(std::move(probe)), service_(desk_) {}
+  Process(WorkerConfig config, std::unique_ptr<Backend> backend, std::unique_ptr<WorkerProbe> probe)
+      : config_(std::move(config)),
+        backend_(std::move(backend)),
+        probe_(std::move(probe)),
+        service_(desk_) {}
 
   ~Process() override {
     if (control_ != nullptr) control_->stop(INT32_MAX);
@@ -56,6 +59,7 @@ class Process final : public Worker {
         "worker_listens",
         {{"worker", config_.worker_id}, {"address", address_}, {"metrics", probe_->address()}});
     control_ = std::make_unique<Control>(Control::Options{.context = {.config = config_,
+                                                                      .backend = *backend_,
                                                                       .bind_host = config_.host(),
                                                                       .desk = desk_,
                                                                       .probe = *probe_,
@@ -73,6 +77,7 @@ class Process final : public Worker {
 
  private:
   const WorkerConfig config_;
+  const std::unique_ptr<Backend> backend_;
   const SystemClock clock_;
   LiveFigures figures_;
   std::unique_ptr<WorkerProbe> probe_;
@@ -89,8 +94,9 @@ Result<std::unique_ptr<Worker>> Worker::create(WorkerConfig config,
                                                std::function<void()> on_shutdown,
                                                std::function<void()> on_stuck) {
   TRY(config.validate());
+  TRY_ASSIGN(auto backend, Backend::open(config));
   TRY_ASSIGN(auto probe, WorkerProbe::create(config.metrics));
-  auto worker = std::make_unique<Process>(std::move(config), std::move(probe));
+  auto worker = std::make_unique<Process>(std::move(config), std::move(backend), std::move(probe));
   TRY(worker->start(std::move(on_shutdown), std::move(on_stuck)));
   return std::unique_ptr<Worker>(std::move(worker));
 }

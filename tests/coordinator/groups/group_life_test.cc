@@ -175,12 +175,24 @@ TEST(GroupLife, BackendsAreNotMixed) {
   const StreamId b = cluster.join("b", {.backend = "cuda"});
   cluster.run_until_quiet();
   EXPECT_EQ(cluster.life().state(), GroupState::kWaiting);
+  EXPECT_EQ(cluster.life().reason(),
+            "the workers that wait have unlike backends (1 cpu, 1 cuda); a group needs 2 of one");
 
   const StreamId c = cluster.join("c", {.backend = "cuda"});
   cluster.run_until_quiet();
 
   EXPECT_EQ(cluster.rank_of(b), 0);
   EXPECT_EQ(cluster.rank_of(c), 1);
+}
+
+TEST(GroupLife, EveryRankIsToldTheLeastThatOneCanGive) {
+  SimCluster cluster({.size = 3, .shard_key = "k"});
+  const StreamId a = cluster.join("a", {.kv_bytes = 70});
+  const StreamId b = cluster.join("b", {.kv_bytes = 50});
+  const StreamId c = cluster.join("c", {.kv_bytes = 60});
+  cluster.run_until_quiet();
+
+  for (const StreamId worker : {a, b, c}) EXPECT_EQ(cluster.kv_bytes_of(worker), 50);
 }
 
 TEST(GroupLife, AWorkerThatNeverPreparesIsHungUpOn) {

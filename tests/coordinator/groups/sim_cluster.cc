@@ -20,6 +20,7 @@ StreamId SimCluster::join(const std::string& id, const Hello& hello) {
   sim.id = id;
   sim.held_key = hello.held_key;
   sim.held_rank = hello.held_rank;
+  sim.kv_bytes = hello.kv_bytes;
   sim.hung = hello.hung;
   sim.refusal = hello.refusal;
   heard_ns_[stream] = now_ns_;
@@ -109,7 +110,7 @@ void SimCluster::act(const life::SendAssign& a) {
     sim.rank = -1;
     return;
   }
-  answer(a.worker, life::Prepared{a.worker, a.epoch, sim.id, sim.id + ":2"});
+  answer(a.worker, life::Prepared{a.worker, a.epoch, sim.id, sim.id + ":2", sim.kv_bytes});
 }
 
 void SimCluster::act(const life::SendForm& a) {
@@ -117,6 +118,7 @@ void SimCluster::act(const life::SendForm& a) {
   CHECK_EQ(sim.assigned, a.epoch);
   CHECK_EQ(a.group_addresses.at(sim.rank), sim.id);
   CHECK_EQ(a.plan_address, a.group_addresses.at(0) + ":2");
+  sim.kv_bytes_told = a.kv_bytes;
   const bool kept = sim.held_key == options_.shard_key && sim.held_rank == sim.rank;
   sim.held_key = options_.shard_key;
   sim.held_rank = sim.rank;

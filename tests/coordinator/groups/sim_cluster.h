@@ -24,6 +24,7 @@ class SimCluster {
     int64_t last_epoch = 0;
     std::string held_key = {};
     int32_t held_rank = -1;
+    int64_t kv_bytes = 0;          // that it can give
     bool hung = false;             // heartbeats, no answers
     Error refusal{Code::kOk, ""};  // the answer to an assignment, unless kOk
   };
@@ -53,6 +54,7 @@ class SimCluster {
   const std::string& leader_address() const { return leader_address_; }
   int32_t num_lost() const { return num_lost_; }  // epochs that served and ended
   int32_t rank_of(StreamId worker) const;
+  int64_t kv_bytes_of(StreamId worker) const { return sims_.at(worker).kv_bytes_told; }
   bool was_told_to_end(StreamId w, int64_t epoch) const { return told_.contains({w, epoch}); }
   bool was_hung_up_on(StreamId worker) const { return hung_up_.contains(worker); }
   bool was_shut_down(StreamId worker) const { return shut_down_.contains(worker); }
@@ -60,6 +62,8 @@ class SimCluster {
 
  private:
   struct Sim {
+    int64_t kv_bytes = 0;       // that it can give
+    int64_t kv_bytes_told = 0;  // with the formation
     std::string id;
     int64_t assigned = 0;  // epoch; 0: none
     int32_t rank = -1;

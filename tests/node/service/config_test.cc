@@ -52,6 +52,10 @@ TEST(WorkerConfig, WhatIsWrongIsNamedWithItsValue) {
   EXPECT_NE(refusal({"--coordinator"}).find("--coordinator has no value"), std::string::npos);
   EXPECT_NE(refusal({"--coordinator", "h:1", "--backend", "tpu"}).find("\"tpu\""),
             std::string::npos);
+  EXPECT_NE(refusal({"--coordinator", "h:1", "--device", "-1"}).find("device -1"),
+            std::string::npos);
+  EXPECT_NE(refusal({"--coordinator", "h:1", "--memory-fraction", "1.5"}).find("1.5"),
+            std::string::npos);
   EXPECT_NE(refusal({"--coordinator", "h:1", "--log-level", "loud"}).find("\"loud\""),
             std::string::npos);
   EXPECT_NE(refusal({"stray"}).find("\"stray\""), std::string::npos);
