@@ -106,7 +106,9 @@ void bench_draw(const char* name, const SamplingParams& params) {
   ops->set_sampler(0, {params, tokens, 1000});
   const int32_t zero = 0;
   const int32_t position = 4000;
-  TokenChoice choice;
+  int32_t last_token = 0;
+  DrawResult result;
+  std::vector<TokenLogprob> top(kTopLogprobsMax);
   SampleParams p;
   p.logits = logits.data();
   p.shard_cols = kVocab;
@@ -116,7 +118,10 @@ void bench_draw(const char* name, const SamplingParams& params) {
   p.slots = &zero;
   p.positions = &position;
   p.num_draws = 1;
-  p.out = &choice;
+  p.last_tokens = &last_token;
+  p.results = &result;
+  p.top = top.data();
+  p.top_max = kTopLogprobsMax;
   std::printf("{\"bench\":\"draw_%s\",\"vocab\":%d,\"ms\":%.3f}\n", name, kVocab,
               best_ms([&] { ops->sample(p); }));
 }

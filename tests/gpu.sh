@@ -117,32 +117,41 @@ run_test() {
 
 # --- Parts --------------------------------------------------------------------
 
+# The operations' tests, each against the reference; KERNEL_TESTS names some of them.
+kernel_tests() {
+  local path
+  for path in "$kit"/tests/*_cuda_test; do
+    case $(basename "$path") in
+      nccl_* | rank_* | group_*) ;;
+      *) basename "$path" ;;
+    esac
+  done
+}
+
 part_kernels() {
   local name
-  for name in ${KERNEL_TESTS:-rows route sampling attention tile product ops}; do
-    [ -x "$kit/tests/${name}_cuda_test" ] && run_test "${name}_cuda_test" 150
-  done
+  for name in ${KERNEL_TESTS:-$(kernel_tests)}; do run_test "$name" "${KERNEL_SECONDS:-90}"; done
 }
 
 # Small cases only: the tools slow a kernel down a hundredfold.
 part_sanitize() {
   local tool name log
   for tool in ${SANITIZERS:-memcheck racecheck initcheck synccheck}; do
-    for name in ${KERNEL_TESTS:-rows route sampling attention tile product}; do
+    for name in ${KERNEL_TESTS:-$(kernel_tests)}; do
       log=$out/$tool-$name.log
       local begin=$SECONDS
       timeout "${SANITIZE_SECONDS:-60}" compute-sanitizer --tool "$tool" --error-exitcode 9 --print-limit 5 \
-        "$kit/tests/${name}_cuda_test" --gtest_brief=1 --gtest_filter='*Small*' >"$log" 2>&1
+        "$kit/tests/$name" --gtest_brief=1 --gtest_filter="${SANITIZE_FILTER:-*}" >"$log" 2>&1
       local status=$?
       [ $status -eq 0 ] && passed=$((passed + 1)) || failed+=("$tool:$name")
-      printf '%-10s %-10s %4ds status %d %s\n' "$tool" "$name" $((SECONDS - begin)) $status \
+      printf '%-10s %-28s %4ds status %d %s\n' "$tool" "$name" $((SECONDS - begin)) $status \
         "$(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$log" | tail -n 1)"
       [ $status -eq 0 ] || grep -E '=========' "$log" | head -n 12
     done
   done
 }
 
-part_model() { run_test model_cuda_test 280; }
+part_model() { run_test cuda_golden_test 280; }
 
 part_groups() {
   local name

@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -102,7 +103,10 @@ Result<void> run_ranks(int32_t tp,
     }
   }
   const auto serve = [&]() -> Result<void> {
-    TRY_ASSIGN(const auto endpoint, parallel::cuda::open_nccl_endpoint({.device = rank}));
+    TRY_ASSIGN(const auto memory, parallel::cuda::PeerMemory::create(rank));
+    TRY_ASSIGN(const auto endpoint,
+               parallel::cuda::NcclEndpoint::open(
+                   *memory, {.is_rank_0 = rank == 0, .algorithm = std::nullopt}));
     TRY_ASSIGN(const std::vector<std::string> addresses,
                exchange(endpoint->address(), rank, tp, children, to_rank0));
     TRY_ASSIGN(const auto group, endpoint->form(rank, addresses, Epoch{1}, kTimeoutMs));

@@ -140,6 +140,8 @@ Result<StepResult> Rank::finish() {
   if (pending_.empty()) return internal_error("finish() while no step is out");
   Pending& step = pending_.front();
   model_.ops().wait(step.mark);
+  // A device's work ends, with undefined results, when its group is broken meanwhile.
+  if (const auto whole = group_->check(); !whole.ok()) return fail(whole.error());
   StepResult result = std::move(step.result);
   const auto taken = chooser_->take(step.work, step.copy, result.outputs);
   pending_.pop_front();
