@@ -1,6 +1,8 @@
 #include <cuda_runtime.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <csignal>
 #include <random>
@@ -25,6 +27,14 @@ int32_t num_gpus() {
 #define SKIP_BELOW(needed) \
   if (num_gpus() < (needed)) GTEST_SKIP() << "needs " << (needed) << " GPUs, here " << num_gpus()
 
+// It lies beside this program, so that both can be carried.
+std::string helper_program() {
+  std::array<char, 4096> path{};
+  const ssize_t size = ::readlink("/proc/self/exe", path.data(), path.size() - 1);
+  const std::string program(path.data(), size > 0 ? static_cast<size_t>(size) : 0);
+  return program.substr(0, program.rfind('/')) + "/nccl_group_cuda_helper";
+}
+
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
@@ -41,7 +51,7 @@ class NcclGroupTest : public ::testing::Test {
  protected:
   void start(int32_t size) {
     for (int32_t r = 0; r < size; ++r) {
-      ranks_.emplace_back(GPU_RANK_PROGRAM, std::vector<std::string>{});
+      ranks_.emplace_back(helper_program(), std::vector<std::string>{});
     }
     addresses_.resize(static_cast<size_t>(size));
   }
@@ -209,7 +219,7 @@ TEST_F(NcclGroupTest, AKilledPeerEndsTheCallWithinASecondAndANewOneTakesItsPlace
     ASSERT_EQ(ranks_[0].hear(), "ok");
 
     ranks_.pop_back();
-    ranks_.emplace_back(GPU_RANK_PROGRAM, std::vector<std::string>{});
+    ranks_.emplace_back(helper_program(), std::vector<std::string>{});
     ASSERT_NO_FATAL_FAILURE(open());
     ASSERT_NO_FATAL_FAILURE(form());
     expect_all("reduce BF16 4096 2 0");

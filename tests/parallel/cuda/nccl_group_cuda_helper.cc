@@ -1,4 +1,4 @@
-// One rank of a group of GPUs, told by lines on stdin what to do; nccl_group_test starts it.
+// One rank of a group of GPUs, told by lines on stdin what to do; nccl_group_cuda_test starts it.
 //
 //   open DEVICE RANK auto|one_shot|two_shot|nccl   -> its address in hexadecimal | error CODE
 //   MESSAGE form RANK EPOCH TIMEOUT_MS ADDRESS ...         -> ok | error ... reduce F32|BF16 COUNT
