@@ -9,19 +9,16 @@
 #include "node/model/rank.h"
 #include "node/service/live_figures.h"
 #include "node/service/probe.h"
-#include "parallel/tp_group.h"
 
 namespace mimo::node {
 
-// A rank's steps, counted and timed. A step of a group that broke meanwhile is none: on a device
-// that shows only when the step has ended.
+// A rank's steps, counted and timed.
 //
 // Thread:    one.
 class MeteredRunner final : public StepRunner {
  public:
-  MeteredRunner(Rank& rank, parallel::TpGroup& group, LiveFigures& figures, WorkerProbe& probe,
-                const Clock& clock)
-      : rank_(rank), group_(group), figures_(figures), probe_(probe), clock_(clock) {}
+  MeteredRunner(Rank& rank, LiveFigures& figures, WorkerProbe& probe, const Clock& clock)
+      : rank_(rank), figures_(figures), probe_(probe), clock_(clock) {}
 
   int32_t steps_in_flight_max() const override { return rank_.steps_in_flight_max(); }
 
@@ -36,7 +33,6 @@ class MeteredRunner final : public StepRunner {
 
   Result<StepResult> finish() override {
     Result<StepResult> result = rank_.finish();
-    TRY(group_.check());
     if (!result.ok() || begun_ns_.empty()) return result;
     const int64_t now_ns = clock_.now_ns();
     // Steps overlap: each one's time begins where the one before ended.
@@ -50,7 +46,6 @@ class MeteredRunner final : public StepRunner {
 
  private:
   Rank& rank_;
-  parallel::TpGroup& group_;
   LiveFigures& figures_;
   WorkerProbe& probe_;
   const Clock& clock_;

@@ -169,7 +169,7 @@ Result<void> RankEpoch::run_or_wait(HeldModel& held) {
 
 Result<void> RankEpoch::lead(HeldModel& held) {
   const Epoch epoch{assign_.epoch()};
-  MeteredRunner runner(*held.rank, *group_, context_.figures, context_.probe, context_.clock);
+  MeteredRunner runner(*held.rank, context_.figures, context_.probe, context_.clock);
   GroupExecutor executor({.report_timeout_ms = timeout_ms()}, runner, plan_leader_.get());
   const Engine::Options options = engine_options(held);
   context_.probe.begin_leading(options);
@@ -200,7 +200,7 @@ Result<void> RankEpoch::lead(HeldModel& held) {
 
 Result<void> RankEpoch::follow(HeldModel& held) {
   handlers_.on_ready(ready(held));
-  MeteredRunner runner(*held.rank, *group_, context_.figures, context_.probe, context_.clock);
+  MeteredRunner runner(*held.rank, context_.figures, context_.probe, context_.clock);
   return node::follow(Epoch{assign_.epoch()}, *plan_follower_, runner, [this] {
     std::lock_guard lock(mutex_);
     return why_.has_value();
