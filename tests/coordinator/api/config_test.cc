@@ -76,7 +76,8 @@ TEST(Config, RefusesWrongTypesAndBounds) {
   EXPECT_EQ(set("debug.logits=yes"), "debug.logits = yes: expected true or false");
   EXPECT_EQ(set("experts=rows"),
             "experts = \"rows\": expected one of \"\", \"columns\", \"whole\"");
-  EXPECT_EQ(set("engine.mode=f16"), "engine.mode = \"f16\": expected one of \"auto\", \"f32\", \"device\"");
+  EXPECT_EQ(set("engine.mode=f16"),
+            "engine.mode = \"f16\": expected one of \"auto\", \"f32\", \"device\"");
   EXPECT_EQ(set("api.listen=localhost"),
             "api.listen = \"localhost\": expected host:port, port 0 to 65535");
   EXPECT_EQ(set("cluster.heartbeat_timeout_s=0.2"),
