@@ -28,6 +28,9 @@ struct SamplingParams {
 };
 constexpr int32_t kAllLogprobs = -2;
 constexpr float kGreedyTemperature = 1e-5f;
+// What a slot may carry: a request's 128 stop ids beside the model's own ends, 1024 biased ids.
+constexpr int32_t kStopIdsMax = 256;
+constexpr int32_t kBiasedIdsMax = 1024;
 
 // What a slot's draws depend on beside the logits. Penalties count `tokens`: all of them for the
 // repetition penalty, those from num_prompt on for presence and frequency.

@@ -12,6 +12,12 @@ Result<void> require(bool good, const char* field, double value, const char* exp
                           expected);
 }
 
+Result<void> require_at_most(size_t count, int32_t count_max, const char* field) {
+  if (count <= static_cast<size_t>(count_max)) return {};
+  return invalid_argument(std::string(field) + " has " + std::to_string(count) +
+                          " entries, expected at most " + std::to_string(count_max));
+}
+
 }  // namespace
 
 Result<void> check_sampling(const kernels::SamplingParams& p) {
@@ -29,6 +35,8 @@ Result<void> check_sampling(const kernels::SamplingParams& p) {
   TRY(require(p.min_tokens >= 0, "min_tokens", p.min_tokens, "at least 0"));
   TRY(require(p.num_logprobs >= kernels::kAllLogprobs, "num_logprobs", p.num_logprobs,
               "-2 (all), -1 (none) or a count"));
+  TRY(require_at_most(p.stop_ids.size(), kernels::kStopIdsMax, "stop_ids"));
+  TRY(require_at_most(p.logit_bias.size(), kernels::kBiasedIdsMax, "logit_bias"));
   for (const auto& [id, bias] : p.logit_bias) {
     TRY(require(!std::isnan(bias), "logit_bias", bias, "a number"));
   }

@@ -2,11 +2,9 @@
 
 #include <cstdint>
 
-namespace mimo::kernels::cuda {
+#include "kernels/sampling.h"
 
-// What the coordinator lets through: 128 stop ids beside the model's own ends, 1024 biased ids.
-constexpr int32_t kStopIdsMax = 256;
-constexpr int32_t kBiasedIdsMax = 1024;
+namespace mimo::kernels::cuda {
 
 // A slot's parameters as the device keeps them; see SamplingParams.
 struct SlotSampler {

@@ -159,6 +159,14 @@ std::vector<BadPlan> bad_admissions() {
          a.sampling.logit_bias = {{1, kNan}};
        }),
        {"logit_bias", "nan"}},
+      {"too many stop ids",
+       spoiled([](Admission& a) { a.sampling.stop_ids.assign(257, 5); }),
+       {"slot 2", "stop_ids", "257", "256"}},
+      {"too many biases",
+       spoiled([](Admission& a) {
+         a.sampling.logit_bias.assign(1025, {5, 1.0f});
+       }),
+       {"slot 2", "logit_bias", "1025", "1024"}},
       {"temperature",
        spoiled([](Admission& a) { a.sampling.temperature = -1; }),
        {"temperature", "-1"}},
