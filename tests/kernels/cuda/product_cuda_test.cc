@@ -1,5 +1,6 @@
 #include <ostream>
 
+#include "kernels/cuda/product/stream_plan.h"
 #include "tests/kernels/cuda/product_support.h"
 
 namespace mimo::kernels::cuda::test {
@@ -8,6 +9,9 @@ namespace {
 // One bf16 rounding takes up to 2^-9 of each value.
 constexpr double kRounded = 3e-3;
 constexpr double kFloats = 1e-4;
+// wgmma keeps about 13 bits of its running sum of e4m3 products; it is added in float every 128
+// columns. Steps of many tokens may go that way.
+constexpr double kE4m3Tiles = 1e-3;
 // With an intermediate whose e4m3 may fall on the other side of a step (2^-4 of one column).
 constexpr double kIntermediate = 1.5e-2;
 
@@ -20,6 +24,12 @@ struct Shape {
 std::ostream& operator<<(std::ostream& out, const Shape& s) {
   return out << dtype_name(s.dtype) << " " << s.rows << " x " << s.cols << ", " << s.rows_per_scale
              << " rows a scale";
+}
+
+double float_bound(const Shape& s, int32_t num_tokens, const DeviceContext& context) {
+  const bool streamed =
+      product::choose_dense(s.dtype, s.cols, num_tokens, context.shared_bytes_max()).has_value();
+  return s.dtype == DType::kF8E4m3 && !streamed ? kE4m3Tiles : kFloats;
 }
 
 // out of linear() as floats, poisoned before.
@@ -50,7 +60,7 @@ TEST_P(SmallLinear, MatchesTheReferenceAtEveryCount) {
     const auto rounded = run_linear(*context, *ops, d_x, w, s.rows, num_tokens, false);
     EXPECT_BLOCKS_NEAR(rounded, want, num_tokens, kRounded);
     const auto floats = run_linear(*context, *ops, d_x, w, s.rows, num_tokens, true);
-    EXPECT_BLOCKS_NEAR(floats, want, num_tokens, kFloats);
+    EXPECT_BLOCKS_NEAR(floats, want, num_tokens, float_bound(s, num_tokens, *context));
   }
 }
 
@@ -97,7 +107,7 @@ TEST_P(RealLinear, MatchesSampledRowsOfTheReference) {
     for (int32_t t = 0; t < num_tokens; ++t) {
       for (const int32_t r : rows) out.push_back(all[static_cast<size_t>(t) * s.rows + r]);
     }
-    EXPECT_BLOCKS_NEAR(out, want, num_tokens, kFloats);
+    EXPECT_BLOCKS_NEAR(out, want, num_tokens, float_bound(s, num_tokens, *context));
   }
 }
 

@@ -191,7 +191,7 @@ TEST(SamplingCuda, CountsLongSequences) {
     init.params.frequency_penalty = 0.11f;
     init.params.presence_penalty = 0.2f;
     init.tokens = std::span<const int32_t>(tokens).first(static_cast<size_t>(20000 - slot * 1000));
-    init.num_prompt = slot * 600;
+    init.num_prompt = slot * 300;
     gpu.set(slot, init);
     cpu.set(slot, init);
   }
