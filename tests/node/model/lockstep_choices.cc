@@ -71,7 +71,9 @@ void compare_choice(const kernels::DrawResult& want, const kernels::DrawResult& 
                    "token " + std::to_string(out.id) + " of rank " + std::to_string(out.rank) +
                        ", not " + std::to_string(want.id) + " of rank " +
                        std::to_string(want.rank));
-  errors.add_call({&out.logprob, 1}, {&want.logprob, 1}, 1);
+  const float shifted = 1 - out.logprob;  // a certain token's is zero
+  const float want_shifted = 1 - want.logprob;
+  errors.add_call({&shifted, 1}, {&want_shifted, 1}, 1);
 }
 
 void compare_full(const float* want, const std::vector<float>& out, int32_t vocab,

@@ -67,8 +67,8 @@ constexpr Bound kBounds[] = {
     // Floats.
     {"logits BF16", 1e-5, 1e-4},
     {"route", 1e-6, 1e-5},
-    {"sample", 1e-5, 1e-3},
-    {"score", 1e-5, 1e-3},
+    {"sample", 1e-5, 1e-5},
+    {"score", 1e-5, 1e-5},
     {"sample full", 1e-5, 1e-4},
     {"score full", 1e-5, 1e-4},
     // The same bits.

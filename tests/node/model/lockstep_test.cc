@@ -43,6 +43,7 @@ TEST(LockstepOfTwoCpus, FindsRoundingsThatDiffer) {
 // With the float run's experts, what is left of the error is the roundings'.
 TEST(ForcedRouting, LeavesOnlyTheRoundings) {
   for (const char* name : kCheckpoints) {
+    if (kSanitized && std::string(name) != "bf16-expert-groups") continue;
     SCOPED_TRACE(name);
     const std::string folder = checkpoint_folder(name);
     auto recorded = record_routing(folder);
