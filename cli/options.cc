@@ -62,8 +62,10 @@ void add_verify(CLI::App& app, VerifyOptions& o) {
   app.add_option("--timeout", o.timeout_s, "seconds for the start, and for each case")
       ->check(timeout_range())
       ->capture_default_str();
-  app.add_option("--logits-tolerance", o.logits_tolerance, "largest absolute error that passes")
-      ->capture_default_str();
+  app.add_option(
+      "--logits-tolerance", o.logits_tolerance,
+      "largest absolute error that passes (default: 0.002 on the CPU; on a GPU the median "
+      "row's relative error is judged instead)");
 }
 
 void add_generate(CLI::App& app, GenerateOptions& o) {

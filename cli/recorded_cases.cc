@@ -41,6 +41,12 @@ Result<RecordedCase> read_case(const nlohmann::json& json,
   RecordedCase recorded;
   TRY_ASSIGN(recorded.prompt, read_ids(json, "prompt"));
   TRY_ASSIGN(recorded.greedy, read_ids(json, "greedy"));
+  if (json.contains("min_top2_margin")) {
+    if (!json["min_top2_margin"].is_number()) {
+      return invalid_argument("min_top2_margin: expected a number");
+    }
+    recorded.min_top2_margin = json["min_top2_margin"].get<double>();
+  }
   if (!json.contains("logits")) return recorded;
   if (!json["logits"].is_string()) return invalid_argument("logits: expected a tensor's name");
   TRY(read_logits(logits, json["logits"].get<std::string>(), recorded));

@@ -15,10 +15,25 @@ namespace {
 
 constexpr auto kStopTimeout = std::chrono::seconds(20);
 
+constexpr double kFloatTolerance = 2e-3;
+// A GPU rounds activations to bf16: a row's logits move by a few hundredths of their size, more
+// where a router's near-tie falls the other way, so single rows say little.
+constexpr double kMedianTolerance = 0.1;
+constexpr double kClearMargin = 0.05;
+
 struct Tally {
   double logits_max_abs_err = 0;
+  std::vector<double> row_errors;  // root mean square over that of the recorded logits
   int64_t greedy_tokens = 0;
   int64_t greedy_mismatches = 0;
+  int64_t clear_mismatches = 0;  // in cases with a clear margin
+
+  double median_row_error() {
+    if (row_errors.empty()) return 0;
+    const auto middle = row_errors.begin() + static_cast<std::ptrdiff_t>(row_errors.size() / 2);
+    std::nth_element(row_errors.begin(), middle, row_errors.end());
+    return *middle;
+  }
 };
 
 // One recorded case asked of the server: the drawn ids, and the logits of every prompt position
@@ -106,10 +121,16 @@ Result<void> compare_logits(const RecordedCase& recorded, const Answer& answer, 
                             std::to_string(recorded.vocab));
     }
     const float* want = recorded.logits.data() + p * static_cast<size_t>(recorded.vocab);
+    double difference = 0;
+    double size = 0;
     for (size_t c = 0; c < got.size(); ++c) {
       const double error = std::fabs(static_cast<double>(got[c]) - want[c]);
       if (!(error <= tally.logits_max_abs_err)) tally.logits_max_abs_err = error;  // NaN counts
+      difference += error * error;
+      size += static_cast<double>(want[c]) * want[c];
     }
+    const double relative = std::sqrt(difference / size);
+    tally.row_errors.push_back(relative <= 1e9 ? relative : 1e9);  // NaN counts
   }
   return {};
 }
@@ -122,6 +143,7 @@ Result<void> run_case(Client& client, const RecordedCase& recorded, double timeo
     ++tally.greedy_tokens;
     if (i >= answer.greedy.size() || answer.greedy[i] != recorded.greedy[i]) {
       ++tally.greedy_mismatches;
+      if (recorded.min_top2_margin > kClearMargin) ++tally.clear_mismatches;
     }
   }
   return {};
@@ -129,6 +151,14 @@ Result<void> run_case(Client& client, const RecordedCase& recorded, double timeo
 
 nlohmann::json finite_or_text(double value) {
   return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(std::to_string(value));
+}
+
+bool passes(const VerifyOptions& options, Tally& tally) {
+  const bool exact = options.backend != "cuda";
+  if (exact ? tally.greedy_mismatches > 0 : tally.clear_mismatches > 0) return false;
+  if (options.logits_tolerance >= 0) return tally.logits_max_abs_err <= options.logits_tolerance;
+  return exact ? tally.logits_max_abs_err <= kFloatTolerance
+               : tally.median_row_error() <= kMedianTolerance;
 }
 
 Result<bool> verify(const VerifyOptions& options) {
@@ -149,16 +179,17 @@ Result<bool> verify(const VerifyOptions& options) {
     const auto done = run_case(client, cases[i], options.timeout_s, tally);
     if (!done.ok()) return done.error().with_context("case " + std::to_string(i));
   }
-  const bool ok =
-      tally.logits_max_abs_err <= options.logits_tolerance && tally.greedy_mismatches == 0;
+  const bool ok = passes(options, tally);
   nlohmann::ordered_json line;
   line["model"] = options.model;
   line["tp"] = info.tensor_parallel();
   line["backend"] = info.backend();
   line["cases"] = cases.size();
   line["logits_max_abs_err"] = finite_or_text(tally.logits_max_abs_err);
+  line["logits_median_rel_err"] = tally.median_row_error();
   line["greedy_tokens"] = tally.greedy_tokens;
   line["greedy_mismatches"] = tally.greedy_mismatches;
+  line["clear_mismatches"] = tally.clear_mismatches;
   line["ok"] = ok;
   // A path need not be UTF-8.
   const auto replace = nlohmann::json::error_handler_t::replace;
