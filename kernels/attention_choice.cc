@@ -9,6 +9,9 @@ namespace {
 constexpr int32_t kMmaSyncCapability = 80;
 constexpr int32_t kMmaSyncDimMax = 256;
 constexpr int32_t kMmaSyncGroupMax = 16;
+constexpr int32_t kTmaCapability = 90;
+constexpr int32_t kTmaKDimMax = 192;
+constexpr int32_t kTmaVDimMax = 128;
 
 // A kernel, and what it lacks for a layer; nothing: it can run it.
 struct Kernel {
@@ -61,8 +64,23 @@ std::optional<std::string> mma_sync_lacks(const AttentionQuery& query) {
   return std::nullopt;
 }
 
+std::optional<std::string> tma_lacks(const AttentionQuery& query) {
+  if (query.capability == 0) return "it needs a GPU, and the device is the CPU";
+  if (query.capability < kTmaCapability) {
+    return "it needs compute capability 90, and the device has " + number(query.capability);
+  }
+  if (query.k_dim > kTmaKDimMax) {
+    return "keys are at most " + number(kTmaKDimMax) + " wide, not " + number(query.k_dim);
+  }
+  if (query.v_dim > kTmaVDimMax) {
+    return "values are at most " + number(kTmaVDimMax) + " wide, not " + number(query.v_dim);
+  }
+  return mma_sync_lacks(query);
+}
+
 // Best first.
 constexpr Kernel kKernels[] = {
+    {"tma", false, "the copy engine streams the keys, shared out evenly by the lengths", tma_lacks},
     {"mma_sync", false, "tensor cores by instructions that every GPU from SM80 on has",
      mma_sync_lacks},
     {"cpu", true, "the device is the CPU", cpu_lacks},
@@ -104,12 +122,14 @@ std::vector<Example> layers() {
 
 std::vector<Example> refused() {
   const AttentionQuery full = {.k_dim = 192, .v_dim = 128, .group = 16, .capability = 90};
-  std::vector<Example> out(5, {"full", full});
+  std::vector<Example> out(6, {"full", full});
   out[0].query.k_dtype = out[0].query.v_dtype = DType::kF8E4m3;
   out[1].query.k_dim = 320;
   out[2].query.v_dim = 100;
   out[3].query.wish = "cpu";
   out[4].query.capability = 75;
+  out[5].query.capability = 80;
+  out[5].query.wish = "tma";
   return out;
 }
 
@@ -144,7 +164,7 @@ Result<AttentionChoice> choose_attention(const AttentionQuery& query) {
     if (any ? !of_this_device : query.wish != kernel.name) continue;
     const auto lack = kernel.missing(query);
     if (!lack) return AttentionChoice{kernel.name, any ? kernel.reason : "asked for by name"};
-    if (!refusal) refusal = unimplemented(kernel.name, *lack);
+    refusal = unimplemented(kernel.name, *lack);
   }
   if (refusal) return *refusal;
   return invalid_argument("no attention kernel is called \"" + query.wish +

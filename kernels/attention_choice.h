@@ -23,13 +23,15 @@ struct AttentionQuery {
 };
 
 struct AttentionChoice {
-  std::string kernel;  // "cpu": plain loops; "mma_sync": portable tensor core instructions
+  // "cpu": plain loops; "mma_sync": portable tensor core instructions; "tma": the same, with decode
+  // rows' keys brought by the copy engine
+  std::string kernel;
   std::string reason;  // one sentence
 };
 
 // The kernel for one layer, or kInvalidArgument (no kernel has that name, or the layer is none) or
-// kUnimplemented: what the device or the wished kernel lacks, by name and value. A wish is met or
-// refused, never replaced.
+// kUnimplemented: what the device or the wished kernel lacks, by name and value (without a wish:
+// what the kernel that takes most lacks). A wish is met or refused, never replaced.
 Result<AttentionChoice> choose_attention(const AttentionQuery& query);
 
 // Layers, devices and the answers: the Markdown table of kernels/README.md.

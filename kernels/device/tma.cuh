@@ -31,4 +31,14 @@ __device__ __forceinline__ void load_box_3d(uint32_t to, const CUtensorMap& map,
       : "memory");
 }
 
+// Plain bytes: addresses and size are multiples of 16. The bytes are counted on `barrier`.
+__device__ __forceinline__ void load_bytes(uint32_t to, const void* from, uint32_t bytes,
+                                           uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(to),
+      "l"(from), "r"(bytes), "r"(barrier)
+      : "memory");
+}
+
 }  // namespace mimo::kernels::device

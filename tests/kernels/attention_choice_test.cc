@@ -35,9 +35,10 @@ TEST(AttentionChoice, EveryDeviceHasAKernelForTheReleasedModel) {
       .k_dim = 192, .v_dim = 128, .group = 8, .sinks = true, .window = 128, .capability = 0};
 
   for (const int32_t capability : {80, 86, 89, 90, 100, 120}) {
+    const char* const kernel = capability < 90 ? "mma_sync" : "tma";
     window.capability = capability;
-    expect_kernel(full_layer(capability), "mma_sync");
-    expect_kernel(window, "mma_sync");
+    expect_kernel(full_layer(capability), kernel);
+    expect_kernel(window, kernel);
   }
   window.capability = 0;
   expect_kernel(full_layer(0), "cpu");
@@ -49,8 +50,24 @@ TEST(AttentionChoice, WidthsMayDifferEitherWay) {
     AttentionQuery query = full_layer(90);
     query.k_dim = k_dim;
     query.v_dim = v_dim;
-    expect_kernel(query, "mma_sync");
+    expect_kernel(query, k_dim <= 192 && v_dim <= 128 ? "tma" : "mma_sync");
   }
+}
+
+TEST(AttentionChoice, WhatTheCopyEnginesKernelLacksIsNamed) {
+  AttentionQuery query = full_layer(90);
+  query.wish = "tma";
+  expect_kernel(query, "tma");
+  query.k_dim = 200;
+  expect_refused(query, Code::kUnimplemented, {"tma", "keys", "192", "200"});
+  query.k_dim = 192;
+  query.v_dim = 136;
+  expect_refused(query, Code::kUnimplemented, {"tma", "values", "128", "136"});
+  query.v_dim = 128;
+  query.capability = 89;
+  expect_refused(query, Code::kUnimplemented, {"tma", "90", "89"});
+  query.capability = 0;
+  expect_refused(query, Code::kUnimplemented, {"tma", "CPU"});
 }
 
 TEST(AttentionChoice, WhatAWidthLacksIsNamed) {
@@ -68,7 +85,7 @@ TEST(AttentionChoice, GroupsUpToSixteen) {
   for (const int32_t group : {1, 3, 5, 8, 15, 16}) {
     AttentionQuery query = full_layer(90);
     query.group = group;
-    expect_kernel(query, "mma_sync");
+    expect_kernel(query, "tma");
   }
   AttentionQuery query = full_layer(90);
   query.group = 17;
@@ -79,7 +96,7 @@ TEST(AttentionChoice, PagesOfPowersOfTwo) {
   AttentionQuery query = full_layer(90);
   for (const int32_t page_tokens : {16, 32, 64, 128}) {
     query.page_tokens = page_tokens;
-    expect_kernel(query, "mma_sync");
+    expect_kernel(query, "tma");
   }
   for (const int32_t page_tokens : {1, 8, 48, 256}) {
     query.page_tokens = page_tokens;

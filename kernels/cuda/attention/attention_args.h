@@ -40,7 +40,13 @@ struct AttentionArgs {
   // Decode blocks' partial results, by unit (run, tile, kv head) and split:
   float* partial_sums;   // [units * splits_max][kDecodeTileRows][v_dim], times exp2(-maximum)
   float* partial_stats;  // [units * splits_max][kDecodeTileRows][2] maximum (log2), total
-  int32_t* arrivals;     // [units], zero between launches
+  int32_t* arrivals;     // [units or blocks], zero between launches
+  // Of the streaming decode kernel, whose partial results lie two to a block:
+  int32_t* departures;  // [blocks], zero between launches
+  int32_t tiles;        // of kDecodeTileRows packed rows, of each run
+  int32_t whole_units;  // 1: units are not split
+  int32_t share_min;    // key blocks (or whole units) of a block, at least
+  int32_t box_rows;     // keys that the copy engine brings at a time; divides a page and kKeyBlock
 };
 
 }  // namespace mimo::kernels::cuda

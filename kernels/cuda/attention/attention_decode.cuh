@@ -102,8 +102,8 @@ struct MergeWeights {
 };
 
 template <typename Tile>
-__device__ __forceinline__ void share_sums(const RowSums<Tile>& sums, WarpSums<Tile>& shared) {
-  const int warp = threadIdx.x / 32;
+__device__ __forceinline__ void share_sums(const RowSums<Tile>& sums, WarpSums<Tile>& shared,
+                                           int warp) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -260,7 +260,7 @@ __global__ void __launch_bounds__(Tile::kThreads)
 
   __syncthreads();
   auto& shared = *reinterpret_cast<WarpSums<Tile>*>(attention_shared + Tile::kQueryBytes);
-  share_sums(sums, shared);
+  share_sums(sums, shared, static_cast<int>(threadIdx.x) / 32);
   __syncthreads();
   const int unit_idx = run * static_cast<int>(gridDim.y) + static_cast<int>(blockIdx.y);
   const int64_t first_partial = int64_t{unit_idx} * p.splits_max;

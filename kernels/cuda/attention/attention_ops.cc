@@ -1,16 +1,27 @@
 #include "kernels/cuda/attention/attention_ops.h"
 
 #include <bit>
-#include <string>
+#include <limits>
 
 #include "base/check.h"
 #include "kernels/attention_choice.h"
 #include "kernels/cuda/attention/attention_kernel.h"
+#include "kernels/cuda/attention/stream_kernel.h"
 
 namespace mimo::kernels::cuda {
 namespace {
 
 constexpr double kLog2E = 1.4426950408889634;
+constexpr int32_t kStreamCapability = 90;
+
+// The first that covers these widths: kernels/attention_choice.h lets no others come here.
+const StreamKernel& stream_kernel(int32_t k_dim, int32_t v_dim) {
+  for (const StreamKernel& kernel : stream_kernels()) {
+    if (k_dim <= kernel.k_dim && v_dim <= kernel.v_dim) return kernel;
+  }
+  check_failed(__FILE__, __LINE__, "a streaming attention kernel covers the widths",
+               std::to_string(k_dim) + "/" + std::to_string(v_dim));
+}
 
 }  // namespace
 
@@ -35,14 +46,19 @@ Result<void> AttentionOps::prepare(const StepLimits& limits) {
              context_.allocate_array<float>(rows * limits.v_dim_max, Purpose::kWorkspace));
   TRY_ASSIGN(partial_stats_, context_.allocate_array<float>(rows * 2, Purpose::kWorkspace));
   TRY_ASSIGN(arrivals_, context_.allocate_array<int32_t>(partials, Purpose::kWorkspace));
+  TRY_ASSIGN(departures_, context_.allocate_array<int32_t>(partials, Purpose::kWorkspace));
   v_dim_max_ = limits.v_dim_max;
+  if (context_.capability() >= kStreamCapability) {
+    TRY_ASSIGN(maps_, TensorMaps::create());
+    for (const StreamKernel& kernel : stream_kernels()) kernel.allow_shared();
+  }
   for (const AttentionKernel& kernel : attention_kernels()) {
     kernel.allow_shared(context_.shared_bytes_max());
   }
   return {};
 }
 
-void AttentionOps::check(const AttentionParams& p) const {
+std::string AttentionOps::check(const AttentionParams& p) const {
   CHECK(arrivals_ != nullptr);
   CHECK(p.kv.kv_heads > 0 && p.num_q_heads % p.kv.kv_heads == 0);
   const Result<AttentionChoice> choice = choose_attention({.k_dim = p.kv.k_dim,
@@ -53,17 +69,18 @@ void AttentionOps::check(const AttentionParams& p) const {
                                                            .k_dtype = p.kv.k_dtype,
                                                            .v_dtype = p.kv.v_dtype,
                                                            .page_tokens = p.kv.page_tokens,
-                                                           .capability = context_.capability()});
+                                                           .capability = context_.capability(),
+                                                           .wish = tuning_.wish});
   if (!choice.ok()) {
     check_failed(__FILE__, __LINE__, "an attention kernel for this layer",
                  choice.error().to_string());
   }
-  CHECK_EQ(choice.value().kernel, "mma_sync");
   CHECK_LE(p.kv.v_dim, v_dim_max_);
   CHECK(p.kv.stride > 0);
   CHECK(p.scale > 0);
   CHECK(p.runs.rows_per_run_max > 0);
   CHECK_LE(p.runs.num_runs, 65535);
+  return choice.value().kernel;
 }
 
 AttentionArgs AttentionOps::arguments(const AttentionParams& p) const {
@@ -89,28 +106,60 @@ AttentionArgs AttentionOps::arguments(const AttentionParams& p) const {
   out.partial_sums = partial_sums_;
   out.partial_stats = partial_stats_;
   out.arrivals = arrivals_;
+  out.departures = departures_;
   return out;
 }
 
 void AttentionOps::attention(const AttentionParams& p) {
   if (p.runs.num_tokens == 0 || p.runs.num_runs == 0) return;
-  check(p);
-  const AttentionKernel& kernel = attention_kernel(p.kv.k_dim, p.kv.v_dim);
-  AttentionArgs args = arguments(p);
+  const std::string kernel = check(p);
+  const AttentionArgs args = arguments(p);
+  if (kernel == "tma") {
+    decode_streamed(p, args);
+  } else {
+    CHECK_EQ(kernel, "mma_sync");
+    decode(p, args);
+  }
 
+  if (p.runs.rows_per_run_max <= kDecodeRowsMax) return;
+  const AttentionKernel& prompt = attention_kernel(p.kv.k_dim, p.kv.v_dim);
+  CHECK_LE(prompt.prompt_bytes, context_.shared_bytes_max());
+  const auto heads = static_cast<unsigned>(p.kv.kv_heads);
+  prompt.prompt(args, {static_cast<unsigned>(prompt_tiles_max(p)), heads, 1}, context_.stream());
+}
+
+void AttentionOps::decode(const AttentionParams& p, AttentionArgs args) {
+  const AttentionKernel& kernel = attention_kernel(p.kv.k_dim, p.kv.v_dim);
   const DecodePlan plan = plan_decode(p, context_.num_sms(), tuning_);
   args.splits_max = plan.splits_max;
   CHECK_LE(plan.deep_ring ? kernel.deep_decode_bytes : kernel.decode_bytes,
            context_.shared_bytes_max());
-  const auto heads = static_cast<unsigned>(p.kv.kv_heads);
-  kernel.decode(args,
-                {static_cast<unsigned>(plan.splits_max), static_cast<unsigned>(plan.tiles) * heads,
-                 static_cast<unsigned>(p.runs.num_runs)},
-                plan.deep_ring, context_.stream());
+  kernel.decode(
+      args,
+      {static_cast<unsigned>(plan.splits_max), static_cast<unsigned>(plan.tiles * p.kv.kv_heads),
+       static_cast<unsigned>(p.runs.num_runs)},
+      plan.deep_ring, context_.stream());
+}
 
-  if (p.runs.rows_per_run_max <= kDecodeRowsMax) return;
-  CHECK_LE(kernel.prompt_bytes, context_.shared_bytes_max());
-  kernel.prompt(args, {static_cast<unsigned>(prompt_tiles_max(p)), heads, 1}, context_.stream());
+void AttentionOps::decode_streamed(const AttentionParams& p, AttentionArgs args) {
+  const StreamKernel& kernel = stream_kernel(p.kv.k_dim, p.kv.v_dim);
+  const StreamPlan plan = plan_stream(p, context_.num_sms(), tuning_);
+  args.tiles = plan.tiles;
+  args.whole_units = plan.whole_units ? 1 : 0;
+  args.share_min = plan.share_min;
+  args.box_rows = plan.box_rows;
+  CHECK_LE(kernel.shared_bytes, context_.shared_bytes_max());
+  kernel.launch(args, pool_map(p.kv.k, 2 * p.kv.k_dim, plan.box_rows),
+                pool_map(p.kv.v, 2 * p.kv.v_dim, plan.box_rows), plan.blocks, context_.stream());
+}
+
+const CUtensorMap& AttentionOps::pool_map(const void* pool, int32_t row_bytes, int32_t box_rows) {
+  const auto [at, added] = pool_maps_.try_emplace({pool, row_bytes, box_rows});
+  if (added) {
+    // How many pages a pool has is not known here; only pages of the tables are asked for.
+    at->second = maps_->rows(pool, std::numeric_limits<int32_t>::max(), row_bytes, box_rows);
+  }
+  return at->second;
 }
 
 }  // namespace mimo::kernels::cuda

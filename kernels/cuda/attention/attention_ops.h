@@ -1,19 +1,26 @@
 #pragma once
 
+#include <cuda.h>
+
 #include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <tuple>
 
 #include "base/result.h"
 #include "kernels/cuda/attention/attention_args.h"
 #include "kernels/cuda/attention/attention_plan.h"
 #include "kernels/cuda/device_context.h"
+#include "kernels/cuda/tile/tensor_maps.h"
 #include "kernels/ops.h"
 
 namespace mimo::kernels::cuda {
 
-// Attention over the paged cache, decode rows and prompt rows in one call: portable mma.sync
-// kernels, widths as attention_kernel.h has them. A row's result depends on its own run and on the
-// step's number of runs and longest run (which set how sequences are split), never on what the
-// other runs hold; the same call gives the same bits.
+// Attention over the paged cache, decode rows and prompt rows in one call, by the kernels that
+// kernels/attention_choice.h chooses. A row's result depends on its own run and on how sequences
+// are split: with mma_sync that is the step's number of runs and longest run, with tma the lengths
+// of all runs; never on what the other runs hold. The same call gives the same bits.
 //
 // Thread:    one.
 // Lifetime:  `context` outlives it.
@@ -28,7 +35,11 @@ class AttentionOps {
 
  private:
   AttentionArgs arguments(const AttentionParams& p) const;
-  void check(const AttentionParams& p) const;
+  // The chosen kernel's name.
+  std::string check(const AttentionParams& p) const;
+  void decode(const AttentionParams& p, AttentionArgs args);
+  void decode_streamed(const AttentionParams& p, AttentionArgs args);
+  const CUtensorMap& pool_map(const void* pool, int32_t row_bytes, int32_t box_rows);
 
   DeviceContext& context_;
   const DecodeTuning tuning_;
@@ -36,7 +47,11 @@ class AttentionOps {
   float* partial_sums_ = nullptr;
   float* partial_stats_ = nullptr;
   int32_t* arrivals_ = nullptr;
+  int32_t* departures_ = nullptr;
   int32_t v_dim_max_ = 0;
+  std::optional<TensorMaps> maps_;  // where there is a copy engine
+  // By pool, bytes of a row, rows of a box: pools stay where they are.
+  std::map<std::tuple<const void*, int32_t, int32_t>, CUtensorMap> pool_maps_;
 };
 
 }  // namespace mimo::kernels::cuda

@@ -31,8 +31,25 @@ DecodePlan plan_decode(const AttentionParams& p, int32_t num_sms, const DecodeTu
   return plan;
 }
 
+StreamPlan plan_stream(const AttentionParams& p, int32_t num_sms, const DecodeTuning& tuning) {
+  StreamPlan plan;
+  const int32_t group = p.num_q_heads / p.kv.kv_heads;
+  const int32_t rows = std::min(p.runs.rows_per_run_max, kDecodeRowsMax);
+  plan.tiles = ceil_div(int64_t{rows} * group, kDecodeTileRows);
+  plan.whole_units = p.window > 0 && p.window <= kShortWindow;
+  plan.share_min = plan.whole_units ? 1 : tuning.share_min;
+  // Of a window's first and last key block only some keys are wanted.
+  plan.box_rows = std::min(p.kv.page_tokens, p.window > 0 ? 16 : kKeyBlock);
+  int64_t weight = int64_t{p.runs.num_runs} * plan.tiles * p.kv.kv_heads;
+  if (!plan.whole_units) {
+    weight *= ceil_div(int64_t{p.kv.stride} * p.kv.page_tokens, kKeyBlock) + 1;
+  }
+  plan.blocks = static_cast<int32_t>(std::min<int64_t>(num_sms, weight));
+  return plan;
+}
+
 int64_t decode_partials_max(int32_t num_sms, const DecodeTuning& tuning) {
-  return int64_t{tuning.blocks_per_sm} * num_sms;
+  return int64_t{std::max(tuning.blocks_per_sm, 2)} * num_sms;
 }
 
 int32_t prompt_tiles_max(const AttentionParams& p) {

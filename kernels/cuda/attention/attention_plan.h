@@ -6,8 +6,12 @@
 
 namespace mimo::kernels::cuda {
 
-// How the decode kernel fills the device. Not measured yet.
+// How the decode kernels fill the device.
 struct DecodeTuning {
+  const char* wish = "mma_sync";  // a kernel's name of kernels/attention_choice.h
+  // The streaming kernel's thread blocks have so many key blocks at least.
+  int32_t share_min = 1;
+  // The others are mma_sync's.
   // Blocks that split sequences are cut into, per multiprocessor.
   int32_t blocks_per_sm = 2;
   // True: each block keeps as many key blocks under way as fit, alone on its multiprocessor. False:
@@ -26,8 +30,19 @@ struct DecodePlan {
 };
 DecodePlan plan_decode(const AttentionParams& p, int32_t num_sms, const DecodeTuning& tuning);
 
+// The streaming decode kernel's grid and how its work is cut. Depends on nothing that lies on the
+// device, either.
+struct StreamPlan {
+  int32_t tiles = 0;
+  int32_t blocks = 0;        // at most one a multiprocessor: they wait for one another
+  bool whole_units = false;  // short windows are not worth a split
+  int32_t share_min = 1;
+  int32_t box_rows = 0;
+};
+StreamPlan plan_stream(const AttentionParams& p, int32_t num_sms, const DecodeTuning& tuning);
+
 // Blocks whose partial results the workspace must hold, at most: plan_decode() never asks for more
-// where splits_max > 1.
+// where splits_max > 1, and the streaming kernel's blocks have two each.
 int64_t decode_partials_max(int32_t num_sms, const DecodeTuning& tuning);
 
 // The prompt kernel's blocks for each kv head: a bound of the tiles that its runs may have.

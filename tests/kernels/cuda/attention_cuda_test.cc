@@ -105,9 +105,8 @@ std::vector<float> floats(const std::vector<uint16_t>& bits) {
   return out;
 }
 
-void check(const AttentionShape& shape, const std::vector<AttentionRun>& runs,
-           size_t runs_max = 1u << 30, const DecodeTuning& tuning = {}) {
-  const AttentionCase of(shape, runs, /*seed=*/11);
+void check(const AttentionCase& of, size_t runs_max, const DecodeTuning& tuning) {
+  SCOPED_TRACE(std::string("kernel ") + tuning.wish);
   DeviceCase on_device(of, tuning);
 
   const auto first = on_device.run();
@@ -116,6 +115,17 @@ void check(const AttentionShape& shape, const std::vector<AttentionRun>& runs,
   of.expect(floats(first), runs_max);
   EXPECT_EQ(first, second) << of.name() << ": another answer the second time";
   EXPECT_TRUE(on_device.left_the_rest_alone()) << of.name();
+}
+
+constexpr DecodeTuning kChosen = {.wish = "auto"};
+constexpr DecodeTuning kPortable = {.wish = "mma_sync"};
+
+// By the kernel that is chosen here and by the portable one.
+void check(const AttentionShape& shape, const std::vector<AttentionRun>& runs,
+           size_t runs_max = 1u << 30) {
+  const AttentionCase of(shape, runs, /*seed=*/11);
+  check(of, runs_max, kChosen);
+  check(of, runs_max, kPortable);
 }
 
 constexpr Sinks kSinks[] = {Sinks::kNone, Sinks::kNormal, Sinks::kNever, Sinks::kLarge};
@@ -152,8 +162,8 @@ TEST(AttentionCuda, DecodeWithADeepRing) {
     shape.v_dim = v_dim;
     for (const int32_t window : {0, 300}) {
       shape.window = window;
-      check(shape, {{5000, 1}, {1, 1}, {64, 1}, {65, 2}, {700, 8}, {0, 1}}, 8,
-            {.blocks_per_sm = 1, .deep_ring = true});
+      check({shape, {{5000, 1}, {1, 1}, {64, 1}, {65, 2}, {700, 8}, {0, 1}}, /*seed=*/11}, 8,
+            {.wish = "mma_sync", .blocks_per_sm = 1, .deep_ring = true});
     }
   }
 }
@@ -303,6 +313,27 @@ TEST(AttentionCuda, ABatchOf256MixedLengths) {
   check(window_layer(), runs, 64);
 }
 
+TEST(AttentionCuda, SharesOfEverySize) {
+  SKIP_WITHOUT_GPU();
+  const AttentionCase of(
+      full_layer(), {{9000, 1}, {1, 1}, {0, 1}, {640, 8}, {64, 1}, {700, 40}, {3000, 4}, {65, 2}},
+      12);
+  for (const int32_t share_min : {1, 2, 3, 7, 16, 1000})
+    check(of, 8, {.wish = "auto", .share_min = share_min});
+}
+
+TEST(AttentionCuda, MoreDecodeRunsThanABlockHasThreads) {
+  SKIP_WITHOUT_GPU();
+  std::vector<AttentionRun> runs;
+  for (int32_t s = 0; s < 700; ++s) runs.push_back({s % 11 == 0 ? 0 : s % 13 * 50 + 20, 1});
+  AttentionShape shape = full_layer();
+  shape.group = 4;
+
+  check(shape, runs, 100);
+  shape.window = 128;
+  check(shape, runs, 100);
+}
+
 TEST(AttentionCuda, AReplayWithOtherLengthsAndPagesEqualsACall) {
   SKIP_WITHOUT_GPU();
   // Long and short runs change places, so that other blocks have work.
@@ -311,17 +342,19 @@ TEST(AttentionCuda, AReplayWithOtherLengthsAndPagesEqualsACall) {
   std::vector<int32_t> slots = of.slot;
   std::swap(slots[0], slots[2]);
   slots[3] = slots[0];
-  DeviceCase called(of);
-  DeviceCase replayed(of);
-  replayed.record();
-  EXPECT_EQ(replayed.run(), called.run());
+  for (const DecodeTuning& tuning : {kChosen, kPortable}) {
+    DeviceCase called(of, tuning);
+    DeviceCase replayed(of, tuning);
+    replayed.record();
+    EXPECT_EQ(replayed.run(), called.run());
 
-  called.change(contexts, slots);
-  replayed.change(contexts, slots);
+    called.change(contexts, slots);
+    replayed.change(contexts, slots);
 
-  const auto want = called.run();
-  EXPECT_EQ(replayed.run(), want);
-  EXPECT_EQ(std::count(want.begin(), want.end(), 0xffff), 0) << "elements not written";
+    const auto want = called.run();
+    EXPECT_EQ(replayed.run(), want) << tuning.wish;
+    EXPECT_EQ(std::count(want.begin(), want.end(), 0xffff), 0) << "elements not written";
+  }
 }
 
 TEST(AttentionCuda, AThousandTimesTheSameBits) {
@@ -330,12 +363,14 @@ TEST(AttentionCuda, AThousandTimesTheSameBits) {
        {AttentionCase(full_layer(), {{6000, 1}, {17, 1}, {900, 6}}, 1),
         AttentionCase(full_layer(), {{6000, 1}, {300, 200}, {900, 6}}, 2),
         AttentionCase(window_layer(), {{6000, 1}, {300, 200}, {900, 6}}, 3)}) {
-    DeviceCase on_device(of);
-    const auto want = on_device.run();
-    of.expect(floats(want));
+    for (const DecodeTuning& tuning : {kChosen, kPortable}) {
+      DeviceCase on_device(of, tuning);
+      const auto want = on_device.run();
+      of.expect(floats(want));
 
-    for (int32_t i = 1; i < 1000; ++i) {
-      ASSERT_EQ(on_device.run(), want) << of.name() << ": repeat " << i;
+      for (int32_t i = 1; i < 1000; ++i) {
+        ASSERT_EQ(on_device.run(), want) << of.name() << ", " << tuning.wish << ": repeat " << i;
+      }
     }
   }
 }

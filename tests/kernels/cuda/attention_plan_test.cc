@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "kernels/cuda/attention/attention_args.h"
 
 namespace mimo::kernels::cuda {
@@ -60,6 +62,35 @@ TEST(AttentionPlan, PartialResultsFitTheWorkspace) {
         }
       }
     }
+  }
+}
+
+TEST(AttentionPlan, StreamsTakeOneBlockOfEachMultiprocessor) {
+  EXPECT_EQ(plan_stream(step(1, 1, 4096), kSms, {}).blocks, 65);
+  EXPECT_EQ(plan_stream(step(16, 1, 4096), kSms, {}).blocks, kSms);
+  EXPECT_EQ(plan_stream(step(256, 8, 4096), kSms, {}).blocks, kSms);
+  EXPECT_EQ(plan_stream(step(256, 8, 4096), kSms, {}).tiles, 2);
+  EXPECT_FALSE(plan_stream(step(256, 8, 4096), kSms, {}).whole_units);
+  EXPECT_LE(2 * plan_stream(step(256, 8, 4096), kSms, {}).blocks,
+            decode_partials_max(kSms, {.blocks_per_sm = 1}));
+}
+
+TEST(AttentionPlan, StreamsTakeAShortWindowWhole) {
+  AttentionParams p = step(3, 4, 4096);
+  p.window = 128;
+  EXPECT_TRUE(plan_stream(p, kSms, {}).whole_units);
+  EXPECT_EQ(plan_stream(p, kSms, {}).blocks, 3);
+  EXPECT_EQ(plan_stream(p, kSms, {}).box_rows, 16);
+  p.window = 1024;
+  EXPECT_FALSE(plan_stream(p, kSms, {}).whole_units);
+  EXPECT_EQ(plan_stream(p, kSms, {}).blocks, kSms);
+}
+
+TEST(AttentionPlan, BoxesStayInTheirPage) {
+  AttentionParams p = step(3, 4, 4096);
+  for (const int32_t page_tokens : {16, 32, 64, 128}) {
+    p.kv.page_tokens = page_tokens;
+    EXPECT_EQ(plan_stream(p, kSms, {}).box_rows, std::min(page_tokens, 64));
   }
 }
 

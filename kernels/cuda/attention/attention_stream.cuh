@@ -1,0 +1,637 @@
+#pragma once
+
+#include "kernels/cuda/attention/attention_decode.cuh"
+#include "kernels/device/mbarrier.cuh"
+#include "kernels/device/pdl.cuh"
+#include "kernels/device/tma.cuh"
+
+// Runs of few rows where there is a copy engine (SM90 on): one block on each multiprocessor. All
+// units' key blocks, one unit behind the other, are cut into equal shares, one for each block, by
+// the lengths that lie on the device. Warp 8 streams a share's keys and values through a ring;
+// warps 0 to 7 are two groups, which take the ring's stages in turn. A group's warps keep 16 rows
+// each, as in attention_decode.cuh. Blocks that share a unit meet in the workspace at their end:
+// each waits for the others' parts and merges some of the rows' columns, in the order of the parts.
+namespace mimo::kernels::cuda {
+
+// --- Tile ---------------------------------------------------------------------------------------
+template <int kK_, int kV_, int kStages_>
+struct StreamTile {
+  static constexpr int kK = kK_;
+  static constexpr int kV = kV_;
+  static constexpr int kStages = kStages_;
+  static constexpr int kWarps = 4;      // of a group
+  static constexpr int kThreads = 256;  // of both groups
+  static constexpr int kBlockThreads = kThreads + 32;
+  static constexpr int kRows = kDecodeTileRows;
+  static constexpr int kKeyStride = kK + 8;  // of queries: as in AttentionTile
+  static constexpr int kQueryBytes = 2 * kRows * kKeyStride;
+  static constexpr bool kHoldQueries = true;
+  // Keys, then values: slabs of 64 columns, each kKeyBlock rows of 128 bytes whose 16-byte chunk c
+  // lies at place c ^ (row % 8).
+  static constexpr int kSlabBytes = 128 * kKeyBlock;
+  static constexpr int kKeyBytes = kK / 64 * kSlabBytes;
+  static constexpr int kStageBytes = (kK + kV) / 64 * kSlabBytes;
+  static_assert(kK % 64 == 0 && kV % 64 == 0, "slabs of 64 columns");
+  static_assert(kK <= 192 && kV <= 128, "queries and sums stay in registers");
+};
+
+// A part of a unit that a block does.
+struct StreamWork {
+  AttentionUnit unit;
+  int32_t block_begin;
+  int32_t num_blocks;  // of kKeyBlock keys; 0: there is no more work
+  int32_t split;       // of the num_splits blocks that share the unit, in the keys' order
+  int32_t num_splits;
+  int32_t first_block;  // the thread block that does split 0
+};
+
+// Where a share begins: `offset` units of weight behind the run's first.
+struct StreamPlace {
+  int32_t run;
+  int32_t offset;
+};
+
+template <typename Tile>
+struct StreamShared {
+  uint8_t stages[Tile::kStages][Tile::kStageBytes];
+  uint8_t queries[Tile::kQueryBytes];
+  alignas(16) WarpSums<Tile> sums;
+  float4 half_stats[Tile::kWarps][32];
+  StreamWork work[2];  // in turns: one is read while the next is written
+  StreamWork unmerged[2];
+  StreamPlace place;
+  int32_t warp_weights[Tile::kBlockThreads / 32];
+  uint64_t full[Tile::kStages];
+  uint64_t empty[Tile::kStages];
+  uint64_t work_full;
+  uint64_t work_empty;
+};
+// The ring begins at a multiple of 1024 bytes.
+template <typename Tile>
+constexpr int kStreamSharedBytes = sizeof(StreamShared<Tile>) + 1024;
+
+__device__ __forceinline__ void sync_threads(int barrier, int num_threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(num_threads) : "memory");
+}
+constexpr int kGroupsBarrier = 1;
+
+// --- Shares -------------------------------------------------------------------------------------
+__device__ __forceinline__ int num_blocks_of(const AttentionUnit& unit) {
+  if (unit.num_rows <= 0 || unit.key_end <= 0) return 0;
+  return (unit.key_end + kKeyBlock - 1) / kKeyBlock - unit.key_begin / kKeyBlock;
+}
+
+// What a unit counts for in the shares: its key blocks, or where units are not split, one.
+__device__ __forceinline__ int weight_of(const AttentionArgs& p, const AttentionUnit& unit) {
+  const int num = num_blocks_of(unit);
+  return p.whole_units ? min(num, 1) : num;
+}
+
+__device__ __forceinline__ bool is_decode(const AttentionArgs& p, int run) {
+  return p.row_begin[run + 1] - p.row_begin[run] <= kDecodeRowsMax;
+}
+
+__device__ __forceinline__ int weight_of_run(const AttentionArgs& p, int run) {
+  if (run >= p.num_runs || !is_decode(p, run)) return 0;
+  int weight = 0;
+  for (int tile = 0; tile < p.tiles; ++tile) {
+    weight += weight_of(p, unit_at(p, run, 0, tile * kDecodeTileRows, kDecodeTileRows));
+  }
+  return weight * p.kv_heads;
+}
+
+// The whole weight, cut into num shares: share i is [begin(i), begin(i + 1)).
+struct Shares {
+  int32_t weight;
+  int32_t num;
+  __device__ __forceinline__ int begin(int i) const {
+    return static_cast<int>(int64_t{weight} * i / num);
+  }
+  // The share that has piece `at` of the weight.
+  __device__ __forceinline__ int owner(int at) const {
+    return static_cast<int>((int64_t{at + 1} * num - 1) / weight);
+  }
+};
+
+// Inclusive sum over the block's threads, and over all of them.
+template <typename Tile>
+__device__ __forceinline__ int2 scan(StreamShared<Tile>& shared, int value) {
+  const int warp = threadIdx.x / 32;
+  const int lane = threadIdx.x % 32;
+  for (int o = 1; o < 32; o *= 2) {
+    const int more = __shfl_up_sync(kAllLanes, value, o);
+    if (lane >= o) value += more;
+  }
+  __syncthreads();
+  if (lane == 31) shared.warp_weights[warp] = value;
+  __syncthreads();
+  int all = 0;
+#pragma unroll
+  for (int w = 0; w < Tile::kBlockThreads / 32; ++w) {
+    if (w < warp) value += shared.warp_weights[w];
+    all += shared.warp_weights[w];
+  }
+  return make_int2(value, all);
+}
+
+// The shares; and in shared.place where this block's begins. Called by the whole block, which sees
+// shared.place after a barrier.
+template <typename Tile>
+__device__ Shares find_share(const AttentionArgs& p, StreamShared<Tile>& shared) {
+  constexpr int kThreads = Tile::kBlockThreads;
+  const int thread = static_cast<int>(threadIdx.x);
+  int weight = weight_of_run(p, thread);
+  int2 sums = scan(shared, weight);
+  int all = sums.y;
+  if (p.num_runs > kThreads) {
+    int more = 0;
+    for (int run = thread + kThreads; run < p.num_runs; run += kThreads) {
+      more += weight_of_run(p, run);
+    }
+    all += scan(shared, more).y;
+  }
+  Shares shares;
+  shares.weight = all;
+  shares.num = min(static_cast<int>(gridDim.x), (all + p.share_min - 1) / p.share_min);
+  if (static_cast<int>(blockIdx.x) >= shares.num) return shares;
+  const int begin = shares.begin(static_cast<int>(blockIdx.x));
+  int before = 0;
+  for (int first = 0;; first += kThreads) {
+    const int from = before + sums.x - weight;
+    if (begin >= from && begin < from + weight) shared.place = {first + thread, begin - from};
+    before += sums.y;
+    if (before > begin) return shares;
+    weight = weight_of_run(p, first + kThreads + thread);
+    sums = scan(shared, weight);
+  }
+}
+
+// --- Warp 8: brings queries, keys and values ----------------------------------------------------
+template <typename Tile>
+struct Bringer {
+  const AttentionArgs& p;
+  const CUtensorMap& k_map;
+  const CUtensorMap& v_map;
+  StreamShared<Tile>& shared;
+  uint32_t stages;  // addresses in shared memory
+  int stage = 0;
+  uint32_t parity = 0;
+  uint32_t work_parity = 0;
+
+  // `work` and its queries for the groups, once they have taken those before.
+  __device__ void hand_over(const StreamWork& work) {
+    const int lane = threadIdx.x % 32;
+    device::wait_parity(shared_address(&shared.work_empty), work_parity ^ 1);
+    const uint32_t barrier = shared_address(&shared.work_full);
+    const int row_bytes = 2 * p.k_dim;
+    const int rows = work.num_blocks > 0 ? work.unit.num_rows : 0;
+    if (lane == 0) {
+      shared.work[work_parity] = work;
+      device::arrive_expecting(barrier, rows * row_bytes);
+    }
+    __syncwarp();
+    for (int row = lane; row < rows; row += 32) {
+      device::load_bytes(shared_address(shared.queries) + 2 * row * Tile::kKeyStride,
+                         p.q + row_of(p, work.unit, row) * p.k_dim, row_bytes, barrier);
+    }
+    work_parity ^= 1;
+  }
+
+  // Whole boxes of keys that some row sees; what else they hold must not matter.
+  __device__ void bring_keys(const StreamWork& work) {
+    const int lane = threadIdx.x % 32;
+    const AttentionUnit& unit = work.unit;
+    const int box = p.box_rows;
+    const int last_page = (unit.key_end - 1) >> p.page_shift;
+    int32_t page = 0;          // lane's, of 32 from first_page on
+    int first_page = -1 - 32;  // none
+    for (int b = 0; b < work.num_blocks; ++b) {
+      const int first_key = (work.block_begin + b) * kKeyBlock;
+      const int begin = max(first_key, unit.key_begin / box * box);
+      const int end = min(first_key + kKeyBlock, (unit.key_end + box - 1) / box * box);
+      const uint32_t full = shared_address(&shared.full[stage]);
+      const uint32_t to = stages + stage * Tile::kStageBytes;
+      device::wait_parity(shared_address(&shared.empty[stage]), parity ^ 1);
+      if (lane == 0) {
+        device::arrive_expecting(full, (end - begin) * 2 * (Tile::kK + Tile::kV));
+      }
+      for (int key = begin; key < end; key += box) {
+        const int at = key >> p.page_shift;
+        if (at >= first_page + 32) {
+          first_page = at;
+          page = at + lane <= last_page ? unit.table[(at + lane) % p.stride] : 0;
+        }
+        const int head_page =
+            __shfl_sync(kAllLanes, page, at - first_page) * p.kv_heads + unit.head;
+        const int row = (head_page << p.page_shift) + (key & ((1 << p.page_shift) - 1));
+        if (lane == 0) bring_box(to + 128 * (key - first_key), row, full);
+      }
+      if (++stage == Tile::kStages) {
+        stage = 0;
+        parity ^= 1;
+      }
+    }
+  }
+
+  __device__ __forceinline__ void bring_box(uint32_t to, int row, uint32_t full) {
+#pragma unroll
+    for (int c = 0; c < Tile::kK / 64; ++c) {
+      device::load_box_2d(to + c * Tile::kSlabBytes, k_map, 128 * c, row, full);
+    }
+#pragma unroll
+    for (int c = 0; c < Tile::kV / 64; ++c) {
+      device::load_box_2d(to + Tile::kKeyBytes + c * Tile::kSlabBytes, v_map, 128 * c, row, full);
+    }
+  }
+};
+
+// This block's share, unit by unit, then word that there is no more.
+template <typename Tile>
+__device__ void bring_share(const AttentionArgs& p, const Shares& shares, Bringer<Tile>& bringer) {
+  const int me = static_cast<int>(blockIdx.x);
+  StreamWork work = {};
+  if (me < shares.num) {
+    int at = shares.begin(me);
+    int left = shares.begin(me + 1) - at;
+    int offset = bringer.shared.place.offset;
+    int run = bringer.shared.place.run;
+    int tile = 0;
+    while (left > 0) {
+      work.unit = unit_at(p, run, 0, tile * kDecodeTileRows, kDecodeTileRows);
+      const int weight = is_decode(p, run) ? weight_of(p, work.unit) : 0;
+      if (offset >= weight * p.kv_heads) {
+        offset -= weight * p.kv_heads;
+        if (++tile == p.tiles) {
+          tile = 0;
+          ++run;
+        }
+        continue;
+      }
+      work.unit.head = offset / weight;
+      const int skipped = offset - work.unit.head * weight;
+      const int taken = min(weight - skipped, left);
+      work.block_begin = work.unit.key_begin / kKeyBlock + skipped;
+      work.num_blocks = p.whole_units ? num_blocks_of(work.unit) : taken;
+      work.first_block = me;
+      work.split = 0;
+      work.num_splits = 1;
+      if (taken < weight) {
+        work.first_block = shares.owner(at - skipped);
+        work.split = me - work.first_block;
+        work.num_splits = shares.owner(at - skipped + weight - 1) - work.first_block + 1;
+      }
+      bringer.hand_over(work);
+      bringer.bring_keys(work);
+      offset += taken;
+      at += taken;
+      left -= taken;
+    }
+  }
+  work.num_blocks = 0;
+  bringer.hand_over(work);
+}
+
+// Rows that see nothing are in nobody's share.
+__device__ void write_zero_units(const AttentionArgs& p) {
+  const int parts = p.v_dim / 8;
+  for (int run = blockIdx.x; run < p.num_runs; run += gridDim.x) {
+    if (!is_decode(p, run)) continue;
+    for (int tile = 0; tile < p.tiles; ++tile) {
+      AttentionUnit unit = unit_at(p, run, 0, tile * kDecodeTileRows, kDecodeTileRows);
+      if (unit.num_rows <= 0 || unit.key_end > 0) continue;
+      for (unit.head = 0; unit.head < p.kv_heads; ++unit.head) {
+        for (int i = threadIdx.x % 32; i < unit.num_rows * parts; i += 32) {
+          const int row = i / parts;
+          uint16_t* const to = p.out + row_of(p, unit, row) * p.v_dim + (i - row * parts) * 8;
+          *reinterpret_cast<uint4*>(to) = make_uint4(0, 0, 0, 0);
+        }
+      }
+    }
+  }
+}
+
+// --- Warps 0 to 7: a warp's 16 rows -------------------------------------------------------------
+// What a lane gives to ldmatrix for 16 rows of a stage: 16-byte chunk 2 i + odd of its row. Rows
+// begin at multiples of 128 bytes.
+__device__ __forceinline__ uint32_t swizzled(int row, int odd) {
+  return 128 * row + 16 * (odd ^ row % 8);
+}
+__device__ __forceinline__ uint32_t chunk_at(uint32_t swizzled_row, int i) {
+  return swizzled_row ^ (32 * i);
+}
+
+// scores = q k^T for 16 keys. lane_keys: swizzled() of row lane % 8 + lane / 16 * 8, lane / 8 % 2.
+template <typename Tile>
+__device__ __forceinline__ void score_stage(float (&scores)[2][4], const Queries<Tile>& queries,
+                                            uint32_t lane_keys) {
+  float sums[2][2][4] = {};
+#pragma unroll
+  for (int c = 0; c < Tile::kK / 16; ++c) {
+    uint32_t a[4];
+    queries.fragment(a, c);
+    uint32_t b[4];
+    device::load_matrix_x4(b, chunk_at(lane_keys, c % 4) + c / 4 * Tile::kSlabBytes);
+    device::mma_bf16(sums[c % 2][0], a, {b[0], b[1]});
+    device::mma_bf16(sums[c % 2][1], a, {b[2], b[3]});
+  }
+#pragma unroll
+  for (int n = 0; n < 2; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) scores[n][i] = sums[0][n][i] + sums[1][n][i];
+  }
+}
+
+// Bits of the two values (2 (lane % 4) and the next) of which the keys are in [begin, end).
+__device__ __forceinline__ uint32_t kept_bits(int key, int begin, int end) {
+  key += static_cast<int>(threadIdx.x) % 4 * 2;
+  return (key >= begin && key < end ? 0x0000ffffu : 0u) |
+         (key + 1 >= begin && key + 1 < end ? 0xffff0000u : 0u);
+}
+
+// sums += weights v for 16 keys; keep: bits of keys and of keys 8 further. What no row sees may be
+// NaN, which a weight of zero would not silence. lane_values: swizzled() of lane % 16, lane / 16.
+template <typename Tile, bool kEdge>
+__device__ __forceinline__ void add_stage(RowSums<Tile>& sums, const float (&weights)[2][4],
+                                          uint32_t lane_values, const uint32_t (&keep)[2]) {
+  const uint32_t a[4] = {device::pack_bf16(weights[0][0], weights[0][1]),
+                         device::pack_bf16(weights[0][2], weights[0][3]),
+                         device::pack_bf16(weights[1][0], weights[1][1]),
+                         device::pack_bf16(weights[1][2], weights[1][3])};
+#pragma unroll
+  for (int n = 0; n < Tile::kV / 8; n += 2) {
+    uint32_t b[4];
+    device::load_matrix_x4_transposed(b,
+                                      chunk_at(lane_values, n % 8 / 2) + n / 8 * Tile::kSlabBytes);
+    if constexpr (kEdge) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) b[i] &= keep[i % 2];
+    }
+    device::mma_bf16(sums.values[n], a, {b[0], b[1]});
+    device::mma_bf16(sums.values[n + 1], a, {b[2], b[3]});
+  }
+}
+
+// A group's stages of this work: those whose number in the block's life has the group's parity.
+// `number`: of the work's first.
+template <typename Tile>
+__device__ void attend_stages(const AttentionArgs& p, const StreamWork& work, int row_tiles,
+                              int number, uint32_t stages, StreamShared<Tile>& shared,
+                              const Queries<Tile>& queries, RowSums<Tile>& sums) {
+  const int lane = threadIdx.x % 32;
+  const int warp = threadIdx.x / 32 % Tile::kWarps;
+  const int group = threadIdx.x / 32 / Tile::kWarps;
+  const int part = warp / row_tiles;
+  const AttentionUnit& unit = work.unit;
+  const int key_begin = unit.key_begin;
+  const int key_end = unit.key_end;
+  const int block_begin = work.block_begin;
+  const int num_blocks = work.num_blocks;
+  const Sight sight = sight_of(p, unit, warp % row_tiles * 16);
+  const uint32_t lane_keys = stages + swizzled(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+  const uint32_t lane_values = stages + Tile::kKeyBytes + swizzled(lane % 16, lane / 16);
+  // All rows of the unit see the keys between.
+  const int all_end = unit.position + unit.first / p.group + 1;
+  const int all_begin = p.window > 0 ? max(0, key_end - p.window) : 0;
+  for (int b = (number ^ group) & 1; b < num_blocks; b += 2) {
+    const int stage = (number + b) % Tile::kStages;
+    device::wait_parity(shared_address(&shared.full[stage]), (number + b) / Tile::kStages & 1);
+    for (int t = 0; t < row_tiles; ++t) {
+      const int at = 16 * (part * row_tiles + t);
+      const int key = (block_begin + b) * kKeyBlock + at;
+      if (key >= key_end || key + 16 <= key_begin) continue;
+      float scores[2][4];
+      const uint32_t rows = stage * Tile::kStageBytes + 128 * at;
+      score_stage<Tile>(scores, queries, lane_keys + rows);
+      if (key < all_begin || key + 16 > all_end) {
+        mask(scores, sight, key);
+        sums.weigh(scores, p.scale_log2);
+        const uint32_t keep[2] = {kept_bits(key, key_begin, key_end),
+                                  kept_bits(key + 8, key_begin, key_end)};
+        add_stage<Tile, true>(sums, scores, lane_values + rows, keep);
+      } else {
+        sums.weigh(scores, p.scale_log2);
+        add_stage<Tile, false>(sums, scores, lane_values + rows, {0, 0});
+      }
+    }
+    __syncwarp();
+    if (lane == 0) device::arrive(shared_address(&shared.empty[stage]));
+  }
+  sums.add_lanes();
+}
+
+// --- Groups and blocks together -----------------------------------------------------------------
+// Group 1's sums into group 0's, warp by warp and lane by lane. Called by both.
+template <typename Tile>
+__device__ void join_groups(RowSums<Tile>& sums, StreamShared<Tile>& shared) {
+  constexpr int kParts = Tile::kV / 8;
+  const int warp = threadIdx.x / 32 % Tile::kWarps;
+  const int lane = threadIdx.x % 32;
+  auto* const values = reinterpret_cast<float4*>(shared.sums.values[warp]);
+  static_assert(kParts * 32 * sizeof(float4) <= sizeof(shared.sums.values[0]), "they fit");
+  if (threadIdx.x >= Tile::kThreads / 2) {
+#pragma unroll
+    for (int n = 0; n < kParts; ++n) {
+      const float(&x)[4] = sums.values[n];
+      values[n * 32 + lane] = make_float4(x[0], x[1], x[2], x[3]);
+    }
+    shared.half_stats[warp][lane] =
+        make_float4(sums.maximum[0], sums.maximum[1], sums.total[0], sums.total[1]);
+  }
+  sync_threads(kGroupsBarrier, Tile::kThreads);
+  if (threadIdx.x >= Tile::kThreads / 2) return;
+  const float4 stats = shared.half_stats[warp][lane];
+  const float maximum[2] = {stats.x, stats.y};
+  const float total[2] = {stats.z, stats.w};
+  float mine[2];
+  float other[2];
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const float now = fmaxf(sums.maximum[r], maximum[r]);
+    mine[r] = exp2_fast(sums.maximum[r] - finite(now));
+    other[r] = exp2_fast(maximum[r] - finite(now));
+    sums.maximum[r] = now;
+    sums.total[r] = mine[r] * sums.total[r] + other[r] * total[r];
+  }
+#pragma unroll
+  for (int n = 0; n < kParts; ++n) {
+    const float4 x = values[n * 32 + lane];
+    float(&to)[4] = sums.values[n];
+    to[0] = mine[0] * to[0] + other[0] * x.x;
+    to[1] = mine[0] * to[1] + other[0] * x.y;
+    to[2] = mine[1] * to[2] + other[1] * x.z;
+    to[3] = mine[1] * to[3] + other[1] * x.w;
+  }
+  __syncwarp();
+}
+
+// Where split `split` of a unit lies in the workspace: a block has the end of one unit, or parts of
+// its middle, in the first of its two places, and the beginning of one in the second.
+__device__ __forceinline__ int64_t partial_of(int first_block, int split) {
+  return split == 0 ? 2 * first_block + 1 : 2 * (first_block + split);
+}
+
+__device__ __forceinline__ int load_acquire(const int32_t* from) {
+  int value;
+  asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
+  return value;
+}
+
+// Returns when all of the unit's blocks have written their parts; all are on the device at once.
+// Called by both groups.
+template <typename Tile>
+__device__ void await_parts(const AttentionArgs& p, const StreamWork& work) {
+  if (threadIdx.x == 0) {
+    while (load_acquire(p.arrivals + work.first_block) != work.num_splits) {
+    }
+    if (atomicAdd(p.departures + work.first_block, 1) == work.num_splits - 1) {
+      p.arrivals[work.first_block] = 0;
+      p.departures[work.first_block] = 0;
+    }
+  }
+  sync_threads(kGroupsBarrier, Tile::kThreads);
+}
+
+// This block's part of a unit's rows and columns: `lanes` lanes take turns over the splits of four
+// columns.
+template <typename Tile>
+__device__ void merge_parts(const AttentionArgs& p, const StreamWork& work) {
+  const int columns = p.v_dim / 4;
+  const int items = work.unit.num_rows * columns;
+  const int begin = items * work.split / work.num_splits;
+  const int end = items * (work.split + 1) / work.num_splits;
+  int lanes = 2;
+  while (lanes < 32 && lanes < work.num_splits) lanes *= 2;
+  const int side = 32 / lanes;  // items side by side in a warp
+  const int lane = threadIdx.x % 32;
+  for (int first = begin + static_cast<int>(threadIdx.x) / 32 * side; first < end;
+       first += Tile::kThreads / 32 * side) {
+    const int i = min(first + lane % side, end - 1);
+    const int row = i / columns;
+    const int column = (i - row * columns) * 4;
+    float maximum = kNever;
+    float total = 0;
+    float x[4] = {};
+#pragma unroll 4
+    for (int split = lane / side; split < work.num_splits; split += lanes) {
+      const int64_t at = partial_of(work.first_block, split) * kDecodeTileRows + row;
+      const float2 stats = __ldcg(reinterpret_cast<const float2*>(p.partial_stats + at * 2));
+      const float4 y =
+          __ldcg(reinterpret_cast<const float4*>(p.partial_sums + at * p.v_dim + column));
+      const float now = fmaxf(maximum, stats.x);
+      const float keep = exp2_fast(maximum - finite(now));
+      const float weight = exp2_fast(stats.x - finite(now));
+      maximum = now;
+      total = keep * total + weight * stats.y;
+      x[0] = keep * x[0] + weight * y.x;
+      x[1] = keep * x[1] + weight * y.y;
+      x[2] = keep * x[2] + weight * y.z;
+      x[3] = keep * x[3] + weight * y.w;
+    }
+    const float sink = sink_of(p, work.unit, row);
+    float all = fmaxf(maximum, sink);
+    for (int o = side; o < 32; o *= 2) all = fmaxf(all, __shfl_xor_sync(kAllLanes, all, o));
+    const float weight = exp2_fast(maximum - finite(all));
+    total *= weight;
+    for (int o = side; o < 32; o *= 2) total += __shfl_xor_sync(kAllLanes, total, o);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      x[j] *= weight;
+      for (int o = side; o < 32; o *= 2) x[j] += __shfl_xor_sync(kAllLanes, x[j], o);
+    }
+    total += exp2_fast(sink - finite(all));
+    if (lane < side && first + lane < end) {
+      store_bf16(p.out + row_of(p, work.unit, row) * p.v_dim + column, x,
+                 total > 0 ? 1 / total : 0.f);
+    }
+  }
+}
+
+// Both groups: all work that warp 8 hands over, then what is shared with other blocks.
+template <typename Tile>
+__device__ void attend_share(const AttentionArgs& p, uint32_t stages, StreamShared<Tile>& shared) {
+  const int lane = threadIdx.x % 32;
+  const int warp = threadIdx.x / 32 % Tile::kWarps;
+  int number = 0;  // of stages
+  int num_unmerged = 0;
+  uint32_t work_parity = 0;
+  for (;;) {
+    device::wait_parity(shared_address(&shared.work_full), work_parity);
+    const StreamWork& work = shared.work[work_parity];
+    work_parity ^= 1;
+    if (work.num_blocks == 0) break;
+    const int row_tiles = work.unit.num_rows <= 16 ? 1 : work.unit.num_rows <= 32 ? 2 : 4;
+    Queries<Tile> queries;
+    queries.load(shared_address(shared.queries) + 2 * 16 * (warp % row_tiles) * Tile::kKeyStride);
+    __syncwarp();
+    if (lane == 0) device::arrive(shared_address(&shared.work_empty));
+
+    RowSums<Tile> sums;
+    attend_stages(p, work, row_tiles, number, stages, shared, queries, sums);
+    // A single block is one group's alone.
+    const int group = work.num_blocks > 1 ? 0 : number & 1;
+    if (work.num_blocks > 1) join_groups(sums, shared);
+    number += work.num_blocks;
+    if (static_cast<int>(threadIdx.x) / (Tile::kThreads / 2) == group) {
+      share_sums(sums, shared.sums, warp);
+    }
+    sync_threads(kGroupsBarrier, Tile::kThreads);
+    const bool whole = work.num_splits == 1;
+    put_rows<Tile>(p, work.unit, whole, partial_of(work.first_block, work.split), row_tiles,
+                   shared.sums);
+    if (!whole) __threadfence();
+    sync_threads(kGroupsBarrier, Tile::kThreads);
+    if (whole) continue;
+    if (threadIdx.x == 0) {
+      atomicAdd(p.arrivals + work.first_block, 1);
+      shared.unmerged[num_unmerged] = work;
+    }
+    ++num_unmerged;
+  }
+  for (int i = 0; i < num_unmerged; ++i) {
+    sync_threads(kGroupsBarrier, Tile::kThreads);
+    const StreamWork work = shared.unmerged[i];
+    await_parts<Tile>(p, work);
+    merge_parts<Tile>(p, work);
+  }
+}
+
+// --- Kernel: grid (blocks that fit the device at once) ------------------------------------------
+template <typename Tile>
+__global__ void __launch_bounds__(Tile::kBlockThreads, 1)
+    attention_stream_kernel(const __grid_constant__ AttentionArgs p,
+                            const __grid_constant__ CUtensorMap k_map,
+                            const __grid_constant__ CUtensorMap v_map) {
+  extern __shared__ __align__(1024) uint8_t stream_shared[];
+  device::let_next_start();
+  const uint32_t stages = (shared_address(stream_shared) + 1023) & ~1023u;
+  auto& shared = *reinterpret_cast<StreamShared<Tile>*>(stream_shared +
+                                                        (stages - shared_address(stream_shared)));
+  for (int i = threadIdx.x; i < Tile::kQueryBytes / 16; i += Tile::kBlockThreads) {
+    reinterpret_cast<uint4*>(shared.queries)[i] = make_uint4(0, 0, 0, 0);
+  }
+  device::fence_shared_for_async();
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < Tile::kStages; ++s) {
+      device::init_barrier(shared_address(&shared.full[s]), 1);
+      device::init_barrier(shared_address(&shared.empty[s]), Tile::kWarps);
+    }
+    device::init_barrier(shared_address(&shared.work_full), 1);
+    device::init_barrier(shared_address(&shared.work_empty), Tile::kThreads / 32);
+    device::fence_barriers();
+    device::prefetch_map(k_map);
+    device::prefetch_map(v_map);
+  }
+  device::wait_for_inputs();
+
+  const Shares shares = find_share(p, shared);
+  __syncthreads();
+  if (threadIdx.x >= Tile::kThreads) {
+    Bringer<Tile> bringer{p, k_map, v_map, shared, stages};
+    bring_share(p, shares, bringer);
+    write_zero_units(p);
+  } else {
+    attend_share(p, stages, shared);
+  }
+}
+
+}  // namespace mimo::kernels::cuda
