@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/route/plan_block.cuh"
 #include "kernels/device/pdl.cuh"
 
 namespace mimo::kernels::cuda {
@@ -200,6 +201,15 @@ __global__ void __launch_bounds__(kThreads)
   cluster.sync();  // no block leaves while another may read its totals
 }
 
+// --- Kernel: one block, few pairs -------------------------------------------------------------
+__global__ void __launch_bounds__(router::kPlanThreads)
+    plan_few_kernel(const __grid_constant__ ExpertPlanParams p) {
+  __shared__ router::PlanShared shared;
+  device::let_next_start();
+  device::wait_for_inputs();
+  router::plan_block(p, 1, shared);
+}
+
 }  // namespace
 
 void plan_experts(const ExpertPlanParams& p, cudaStream_t stream) {
@@ -210,6 +220,10 @@ void plan_experts(const ExpertPlanParams& p, cudaStream_t stream) {
   CHECK_GT(p.tile_rows, 0);
   const int64_t num_pairs = int64_t{p.num_tokens} * p.experts_per_token;
   CHECK_LT(num_pairs, int64_t{1} << 31);
+  if (router::fits_plan_block(p, num_pairs)) {
+    launch(plan_few_kernel, {dim3(1), dim3(router::kPlanThreads)}, stream, p);
+    return;
+  }
   const int32_t num_blocks = num_pairs <= kOneBlockPairs ? 1 : kCluster;
   const int64_t num_warps = int64_t{num_blocks} * kWarps;
   const int64_t pairs_a_warp = (num_pairs + num_warps * 32 - 1) / (num_warps * 32) * 32;

@@ -2,26 +2,34 @@
 
 #include "base/result.h"
 #include "kernels/cuda/device_context.h"
+#include "kernels/cuda/route/expert_plan.h"
+#include "kernels/cuda/route/route_kernels.h"
 #include "kernels/ops.h"
 
 namespace mimo::kernels::cuda {
 
-// The router: fp32 throughout. x is exact as fp32, products are fused multiply-adds.
+// The router: fp32 throughout. x and the parts of the weights (weight_parts.h) are exact as bf16,
+// their products as fp32, and only sums are rounded.
 //
 // Thread:    one.
-// Lifetime:  `context` outlives it.
+// Lifetime:  `context` outlives it, and what share_plans() was given.
 class RouteOps {
  public:
   explicit RouteOps(DeviceContext& context) : context_(context) {}
 
   Result<void> prepare(const StepLimits& limits);
+  // route() makes the plans that `plans` says are wanted, where its kernel can.
+  void share_plans(ExpertPlans* plans) { plans_ = plans; }
   void route(const RouteParams& p);
 
  private:
+  bool makes_plan(const RouteParams& p, router::RouteKernel kernel) const;
+
   DeviceContext& context_;
-  float* scores_ = nullptr;      // [splits, T, E] sums of x w^T over a split's columns
-  int64_t num_scores_ = 0;       // entries of scores_
-  uint32_t* arrived_ = nullptr;  // [1] blocks of a launch that are done; 0 between launches
+  ExpertPlans* plans_ = nullptr;
+  float* scores_ = nullptr;
+  int64_t num_scores_ = 0;  // entries of scores_
+  router::Arrivals arrivals_;
 };
 
 }  // namespace mimo::kernels::cuda

@@ -116,10 +116,111 @@ __device__ inline bool is_padding(const RouteParams& p, int32_t token) {
   return p.runs.context != nullptr && p.runs.context[p.runs.row_run[token]] == 0;
 }
 
+// No experts, if this is padding: then true. One warp.
+__device__ __forceinline__ bool leave_out_padding(const RouteParams& p, int32_t token) {
+  if (!is_padding(p, token)) return false;
+  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+  if (lane < p.experts_per_token) {
+    p.expert_ids[int64_t{token} * p.experts_per_token + lane] = -1;
+    p.expert_weights[int64_t{token} * p.experts_per_token + lane] = 0.0f;
+  }
+  return true;
+}
+
+// A lane's experts of few: lane, lane + 32, ..
+constexpr int32_t kLaneExperts = 8;
+
+struct LaneScores {
+  uint32_t keys[kLaneExperts];  // of the choice; 0: none, or taken
+  float scores[kLaneExperts];
+};
+
+__device__ __forceinline__ LaneScores lane_scores(const RouteParams& p,
+                                                  const PartialScores& partial, int32_t token) {
+  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+  LaneScores out;
+  float sums[kLaneExperts];
+#pragma unroll
+  for (int32_t i = 0; i < kLaneExperts; ++i) {
+    const int32_t expert = lane + 32 * i;
+    sums[i] = expert < p.num_experts ? full_score(partial, p, token, expert) : 0.0f;
+  }
+#pragma unroll
+  for (int32_t i = 0; i < kLaneExperts; ++i) {
+    const int32_t expert = lane + 32 * i;
+    const bool inside = expert < p.num_experts;
+    const float bias = inside ? __ldg(p.bias + expert) : 0.0f;
+    const float score = __frcp_rn(1.0f + expf(-sums[i]));
+    const float choice = isnan(score) ? 0.0f : score + bias;
+    out.scores[i] = score;
+    out.keys[i] = inside ? choice_key(choice) : 0;
+  }
+  return out;
+}
+
+// The best of a lane's experts [kBegin, kBegin + kCount), ties to the lower.
+struct Candidate {
+  uint32_t key;
+  int32_t index;
+  float score;
+};
+template <int kBegin, int kCount>
+__device__ __forceinline__ Candidate best_of(const LaneScores& mine) {
+  if constexpr (kCount == 1) {
+    return {mine.keys[kBegin], kBegin, mine.scores[kBegin]};
+  } else {
+    const Candidate low = best_of<kBegin, kCount / 2>(mine);
+    const Candidate high = best_of<kBegin + kCount / 2, kCount / 2>(mine);
+    return high.key > low.key ? high : low;
+  }
+}
+
+// One warp, one token, all in registers: one group, at most 32 * kLaneExperts experts.
+__device__ inline void select_token_of_few(const RouteParams& p, const PartialScores& partial,
+                                           int32_t token) {
+  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+  LaneScores mine = lane_scores(p, partial, token);
+  if (leave_out_padding(p, token)) return;
+  int32_t id = 0;  // of lane k: the k-th best
+  float weight = 0;
+  for (int32_t k = 0; k < p.experts_per_token; ++k) {
+    const Candidate best = best_of<0, kLaneExperts>(mine);
+    const uint32_t key = __reduce_max_sync(~0u, best.key);
+    const uint32_t expert = best.key == key ? lane + 32 * best.index : ~0u;
+    const auto found = static_cast<int32_t>(__reduce_min_sync(~0u, expert));
+    const float score = __shfl_sync(~0u, best.score, found % 32);
+    if (lane == k) {
+      id = found;
+      weight = score;
+    }
+#pragma unroll
+    for (int32_t i = 0; i < kLaneExperts; ++i) {
+      mine.keys[i] = lane + 32 * i == found ? 0 : mine.keys[i];
+    }
+  }
+  float sum = weight;
+#pragma unroll
+  for (int32_t offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0u, sum, offset);
+  const float factor = (p.normalize ? 1.0f / (sum + 1e-20f) : 1.0f) * p.scaling;
+  if (lane >= p.experts_per_token) return;
+  const int64_t at = int64_t{token} * p.experts_per_token + lane;
+  p.expert_ids[at] = id;
+  p.expert_weights[at] = weight * factor;
+}
+
+__device__ __forceinline__ bool has_few_experts(const RouteParams& p) {
+  return p.num_groups == 1 && p.num_experts <= 32 * kLaneExperts;
+}
+
 // Tokens [first, first + count), count <= kRouteWarps, a warp each. shared:
 // [select_shared_floats()].
 __device__ inline void select_experts(const RouteParams& p, const PartialScores& partial,
                                       int32_t first, int32_t count, float* shared) {
+  const auto warp = static_cast<int32_t>(threadIdx.x / 32);
+  if (has_few_experts(p)) {
+    if (warp < count) select_token_of_few(p, partial, first + warp);
+    return;
+  }
   float* const scores = shared;
   float* const choices = scores + kRouteWarps * p.num_experts;
   float* const groups = choices + kRouteWarps * p.num_experts;
@@ -132,17 +233,9 @@ __device__ inline void select_experts(const RouteParams& p, const PartialScores&
     choices[i] = isnan(score) ? 0.0f : score + p.bias[expert];
   }
   __syncthreads();
-  const auto warp = static_cast<int32_t>(threadIdx.x / 32);
   if (warp >= count) return;
   const int32_t token = first + warp;
-  if (is_padding(p, token)) {
-    const auto lane = static_cast<int32_t>(threadIdx.x % 32);
-    if (lane < p.experts_per_token) {
-      p.expert_ids[int64_t{token} * p.experts_per_token + lane] = -1;
-      p.expert_weights[int64_t{token} * p.experts_per_token + lane] = 0.0f;
-    }
-    return;
-  }
+  if (leave_out_padding(p, token)) return;
   float* const choice = choices + warp * p.num_experts;
   if (p.num_groups > 1) close_groups(p, choice, groups + warp * p.num_groups);
   select_token(p, token, scores + warp * p.num_experts, choice);

@@ -168,14 +168,15 @@ void expect_right(const Case& c, uint32_t seed) {
 
 TEST(RouteCuda, MatchesTheReferenceAtTheModelsShape) {
   SKIP_WITHOUT_GPU();
-  for (const int32_t tokens : {0, 1, 2, 4, 5, 16, 17, 64, 65, 256, 1000, 8192}) {
+  for (const int32_t tokens :
+       {0, 1, 2, 4, 5, 8, 9, 16, 17, 64, 65, 128, 256, 257, 1000, 4000, 8192}) {
     expect_right({.tokens = tokens}, 100);
   }
 }
 
 TEST(RouteCuda, MatchesTheReferenceAtOtherShapes) {
   SKIP_WITHOUT_GPU();
-  for (const int32_t tokens : {1, 3, 9, 16, 33, 130}) {
+  for (const int32_t tokens : {1, 3, 7, 16, 33, 130, 300}) {
     expect_right({tokens, 16, 64, {.experts_per_token = 4}}, 200);
     expect_right({tokens, 63, 72, {.experts_per_token = 5, .normalize = false}}, 201);
     expect_right({tokens, 1, 8, {.experts_per_token = 1}}, 202);
@@ -187,7 +188,7 @@ TEST(RouteCuda, MatchesTheReferenceAtOtherShapes) {
 
 TEST(RouteCuda, ChoosesAmongTheBestGroups) {
   SKIP_WITHOUT_GPU();
-  for (const int32_t tokens : {1, 7, 16, 70}) {
+  for (const int32_t tokens : {1, 7, 16, 70, 300}) {
     expect_right(
         {tokens, 64, 256, {.experts_per_token = 6, .num_groups = 8, .groups_per_token = 3}}, 300);
     expect_right({tokens, 12, 64, {.experts_per_token = 4, .num_groups = 6, .groups_per_token = 2}},
@@ -201,7 +202,7 @@ TEST(RouteCuda, ChoosesAmongTheBestGroups) {
 // Every expert has the same weights, so every score is the same to the bit.
 TEST(RouteCuda, TiesGoToTheLowerExpertAndGroup) {
   SKIP_WITHOUT_GPU();
-  for (const int32_t tokens : {1, 16, 40, 300}) {
+  for (const int32_t tokens : {1, 6, 16, 40, 70, 300}) {
     Case c{.tokens = tokens, .num_experts = 96, .hidden = 64};
     Inputs in = random_inputs(c, 400);
     for (size_t i = 64; i < in.weight.size(); ++i) in.weight[i] = in.weight[i % 64];
@@ -245,7 +246,7 @@ TEST(RouteCuda, TheBiasChoosesButDoesNotWeigh) {
 // Runs whose context is 0 stand between the others; their rows hold NaN.
 TEST(RouteCuda, PaddingHasNoExperts) {
   SKIP_WITHOUT_GPU();
-  for (const int32_t tokens : {2, 16, 40, 300}) {
+  for (const int32_t tokens : {2, 8, 16, 40, 100, 300}) {
     const Case c{.tokens = tokens, .num_experts = 64, .hidden = 256};
     Inputs in = random_inputs(c, 600);
     const Routed whole = Router(c, in).run();
@@ -267,7 +268,7 @@ TEST(RouteCuda, PaddingHasNoExperts) {
 
 TEST(RouteCuda, ANanRowKeepsToItself) {
   SKIP_WITHOUT_GPU();
-  for (const int32_t tokens : {16, 200}) {
+  for (const int32_t tokens : {8, 16, 200, 400}) {
     const Case c{.tokens = tokens, .num_experts = 64, .hidden = 256};
     Inputs in = random_inputs(c, 700);
     const Routed whole = Router(c, in).run();
@@ -287,7 +288,7 @@ TEST(RouteCuda, ANanRowKeepsToItself) {
 
 TEST(RouteCuda, RepeatsBitForBit) {
   SKIP_WITHOUT_GPU();
-  for (const int32_t tokens : {3, 64, 8192}) {
+  for (const int32_t tokens : {3, 16, 64, 256, 600, 8192}) {
     const Case c{.tokens = tokens};
     Router router(c, random_inputs(c, 800));
     const Routed first = router.run();

@@ -1,0 +1,84 @@
+#include "kernels/cuda/route/route_ops.h"
+
+#include "base/check.h"
+#include "kernels/cuda/route/plan_limits.h"
+#include "kernels/cuda/route/route_plan.h"
+
+namespace mimo::kernels::cuda {
+namespace {
+
+using router::RouteKernel;
+
+constexpr int32_t kChosenMax = 32;  // a lane each
+
+void check_params(const RouteParams& p) {
+  CHECK_GE(p.num_tokens, 0);
+  CHECK_GT(p.num_experts, 0);
+  CHECK_LE(p.num_experts, router::kRouteExpertsMax);
+  CHECK_GT(p.hidden, 0);
+  CHECK_EQ(p.hidden % 8, 0);
+  CHECK_GT(p.num_groups, 0);
+  CHECK_EQ(p.num_experts % p.num_groups, 0);
+  CHECK(p.num_groups == 1 || p.num_experts / p.num_groups >= 2);
+  CHECK_GT(p.groups_per_token, 0);
+  CHECK_LE(p.groups_per_token, p.num_groups);
+  CHECK_GT(p.experts_per_token, 0);
+  CHECK_LE(p.experts_per_token, kChosenMax);
+  CHECK_LE(p.experts_per_token, p.num_experts / p.num_groups * p.groups_per_token);
+  CHECK(p.runs.context == nullptr || p.runs.row_run != nullptr);
+}
+
+}  // namespace
+
+Result<void> RouteOps::prepare(const StepLimits& limits) {
+  if (limits.num_experts == 0) return {};
+  num_scores_ = router::route_scores_max(limits.tokens_max, limits.num_experts, context_.num_sms());
+  TRY_ASSIGN(scores_, context_.allocate_array<float>(num_scores_, Purpose::kWorkspace));
+  TRY_ASSIGN(arrivals_.blocks,
+             context_.allocate_array<uint32_t>(router::kArrivalsMax, Purpose::kWorkspace));
+  TRY_ASSIGN(arrivals_.groups, context_.allocate_array<uint32_t>(1, Purpose::kWorkspace));
+  router::prepare_few();
+  router::prepare_cluster();
+  router::prepare_tile();
+  return {};
+}
+
+// Every launch but that of the wide tiles can make a plan, if it fits a block.
+bool RouteOps::makes_plan(const RouteParams& p, RouteKernel kernel) const {
+  if (plans_ == nullptr || kernel == RouteKernel::kTiles) return false;
+  const ExpertPlanParams& wanted = plans_->wanted();
+  return wanted.num_tokens == p.num_tokens && wanted.expert_ids == p.expert_ids &&
+         wanted.experts_per_token == p.experts_per_token &&
+         router::fits_plan_block(wanted, p.num_tokens);
+}
+
+void RouteOps::route(const RouteParams& p) {
+  check_params(p);
+  if (plans_ != nullptr) plans_->set_made(false);
+  if (p.num_tokens == 0) return;
+  const router::RoutePlan plan =
+      router::plan_route({p.num_tokens, p.num_experts, p.hidden}, context_.num_sms());
+  const int32_t stored = plan.kernel == RouteKernel::kTiles ? plan.splits : 1;
+  CHECK_LE(int64_t{stored} * p.num_tokens * p.num_experts, num_scores_);
+  router::RouteWork work;
+  work.route = p;
+  work.scores = scores_;
+  work.arrivals = arrivals_;
+  if (makes_plan(p, plan.kernel)) {
+    work.plan = plans_->wanted();
+    plans_->set_made(true);
+  }
+  const cudaStream_t stream = context_.stream();
+  switch (plan.kernel) {
+    case RouteKernel::kFew:
+      return router::launch_few(work, stream);
+    case RouteKernel::kCluster:
+      return router::launch_cluster(work, plan, stream);
+    case RouteKernel::kTileCluster:
+      return router::launch_tile_cluster(work, plan, stream);
+    case RouteKernel::kTiles:
+      return router::launch_tiles(work, plan, stream);
+  }
+}
+
+}  // namespace mimo::kernels::cuda

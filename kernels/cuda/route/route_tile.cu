@@ -1,0 +1,298 @@
+#include "base/check.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/route/route_finish.cuh"
+#include "kernels/cuda/route/route_kernels.h"
+#include "kernels/cuda/route/score_mma.cuh"
+#include "kernels/device/cp_async.cuh"
+#include "kernels/device/mma.cuh"
+#include "kernels/device/pdl.cuh"
+
+namespace mimo::kernels::cuda::router {
+namespace {
+
+// --- Tile: 32 experts x 64 tokens a warp, of every kColWarps-th chunk of 32 columns
+// ---------------
+constexpr int32_t kWarpExpertTiles = 2;
+constexpr int32_t kWarpTokenTiles = 8;
+constexpr int32_t kWarpExperts = kWarpExpertTiles * kMmaExperts;
+constexpr int32_t kWarpTokens = kWarpTokenTiles * kMmaTokens;
+
+using WarpSums = float[kWarpExpertTiles][kWarpTokenTiles][4];
+
+// A ring of stages in shared memory. Pitches: eight lanes that read together meet every bank once.
+template <int kExpertWarps, int kTokenWarps, int kColWarps, int kStages_>
+struct Tile {
+  static_assert(kExpertWarps * kTokenWarps * kColWarps == kRouteWarps, "every warp has its part");
+  static constexpr int kStages = kStages_;
+  static constexpr int kExperts = kExpertWarps * kWarpExperts;
+  static constexpr int kTokens = kTokenWarps * kWarpTokens;
+  static constexpr int kCols = kColWarps * kChunkCols;
+  static constexpr int kWeightPitch = kCols + 4;                          // floats
+  static constexpr int kTokenPitch = kCols + (kCols % 64 == 0 ? 32 : 0);  // bf16
+  struct Stage {
+    float w[kExperts][kWeightPitch];
+    uint16_t x[kTokens][kTokenPitch];
+  };
+  static constexpr int64_t kRingBytes = int64_t{kStages} * int64_t{sizeof(Stage)};
+};
+using ClusterTile = Tile<2, 1, 4, 4>;
+using WideTile = Tile<4, 2, 1, 8>;
+static_assert(ClusterTile::kExperts == kTileClusterSide && ClusterTile::kTokens == kTileClusterSide,
+              "as route_plan.h says");
+static_assert(WideTile::kExperts == kTileSide && WideTile::kTokens == kTileSide,
+              "as route_plan.h says");
+
+struct WarpPlace {
+  int32_t expert = 0;  // of the tile
+  int32_t token = 0;
+  int32_t col = 0;
+};
+template <int kExpertWarps, int kTokenWarps>
+__device__ __forceinline__ WarpPlace warp_place() {
+  const auto warp = static_cast<int32_t>(threadIdx.x / 32);
+  return {warp % kExpertWarps * kWarpExperts, warp / kExpertWarps % kTokenWarps * kWarpTokens,
+          warp / (kExpertWarps * kTokenWarps) * kChunkCols};
+}
+
+// --- Loads: columns [col, col + kCols), zeros from `end` on
+// ----------------------------------------
+template <typename T>
+__device__ __forceinline__ void load_weights(const RouteParams& p, int32_t col, int32_t end,
+                                             typename T::Stage& stage) {
+  constexpr int32_t kPieces = T::kCols / 4;
+#pragma unroll
+  for (int32_t i = 0; i < T::kExperts * kPieces / kRouteThreads; ++i) {
+    const int32_t piece = static_cast<int32_t>(threadIdx.x) + i * kRouteThreads;
+    const int32_t row = piece / kPieces;
+    const int32_t at = piece % kPieces * 4;
+    const int32_t expert = static_cast<int32_t>(blockIdx.y) * T::kExperts + row;
+    const bool there = expert < p.num_experts && col + at < end;
+    const float* const from = p.weight + (there ? int64_t{expert} * p.hidden + col + at : 0);
+    device::copy_async_16(device::shared_address(&stage.w[row][at]), from, there);
+  }
+}
+
+template <typename T>
+__device__ __forceinline__ void load_tokens(const RouteParams& p, int32_t col, int32_t end,
+                                            typename T::Stage& stage) {
+  constexpr int32_t kPieces = T::kCols / 8;
+#pragma unroll
+  for (int32_t i = 0; i < T::kTokens * kPieces / kRouteThreads; ++i) {
+    const int32_t piece = static_cast<int32_t>(threadIdx.x) + i * kRouteThreads;
+    const int32_t row = piece / kPieces;
+    const int32_t at = piece % kPieces * 8;
+    const int32_t token = static_cast<int32_t>(blockIdx.z) * T::kTokens + row;
+    const bool there = token < p.num_tokens && col + at < end;
+    const uint16_t* const from =
+        static_cast<const uint16_t*>(p.x) + (there ? int64_t{token} * p.hidden + col + at : 0);
+    device::copy_async_16(device::shared_address(&stage.x[row][at]), from, there);
+  }
+}
+
+template <typename T>
+__device__ __forceinline__ void multiply_stage(const typename T::Stage& stage,
+                                               const WarpPlace& place, WarpSums& sums) {
+  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+  const int32_t col = place.col + lane % 4 * kLaneCols;
+  uint4 x[kWarpTokenTiles];
+#pragma unroll
+  for (int32_t t = 0; t < kWarpTokenTiles; ++t) {
+    const uint16_t* const at = &stage.x[place.token + t * kMmaTokens + lane / 4][col];
+    x[t] = *reinterpret_cast<const uint4*>(at);
+  }
+#pragma unroll
+  for (int32_t e = 0; e < kWarpExpertTiles; ++e) {
+    LaneWeights weights;
+#pragma unroll
+    for (int32_t half = 0; half < 2; ++half) {
+      const float* const at = &stage.w[place.expert + e * kMmaExperts + half * 8 + lane / 4][col];
+      weights.w[half][0] = *reinterpret_cast<const float4*>(at);
+      weights.w[half][1] = *reinterpret_cast<const float4*>(at + 4);
+    }
+    multiply_chunk<kWarpTokenTiles>(weights, x, sums[e]);
+  }
+}
+
+// Tensor cores cut what falls off a sum, so no sum takes more than so many stages' products before
+// it is added, rounded, to those before.
+constexpr int32_t kStagesASum = 8;
+
+__device__ __forceinline__ void add_up(WarpSums& sums, WarpSums& totals) {
+#pragma unroll
+  for (int32_t e = 0; e < kWarpExpertTiles; ++e) {
+#pragma unroll
+    for (int32_t t = 0; t < kWarpTokenTiles; ++t) {
+#pragma unroll
+      for (int32_t i = 0; i < 4; ++i) {
+        totals[e][t][i] += sums[e][t][i];
+        sums[e][t][i] = 0;
+      }
+    }
+  }
+}
+
+// The warp's sums over the split's columns. The ring is free again after a barrier.
+template <typename T>
+__device__ __forceinline__ void sum_split(const RouteParams& p, int32_t begin, int32_t end,
+                                          const WarpPlace& place, typename T::Stage* ring,
+                                          WarpSums& totals) {
+  const int32_t num_steps = (end - begin + T::kCols - 1) / T::kCols;  // none where begin > end
+#pragma unroll 1
+  for (int32_t step = 0; step < T::kStages; ++step) {
+    load_weights<T>(p, begin + step * T::kCols, end, ring[step]);
+  }
+  device::wait_for_inputs();
+#pragma unroll 1
+  for (int32_t step = 0; step < T::kStages; ++step) {
+    load_tokens<T>(p, begin + step * T::kCols, end, ring[step]);
+    device::copy_async_commit();
+  }
+  WarpSums sums = {};
+  int32_t slot = 0;
+  for (int32_t step = 0; step < num_steps; ++step) {
+    if (step == 0) {
+      device::copy_async_wait<T::kStages - 1>();
+    } else {
+      device::copy_async_wait<T::kStages - 2>();
+    }
+    __syncthreads();
+    if (step > 0) {  // everybody is done with the stage before
+      const int32_t free_slot = (slot == 0 ? T::kStages : slot) - 1;
+      const int32_t col = begin + (step - 1 + T::kStages) * T::kCols;
+      if (col < end) {
+        load_weights<T>(p, col, end, ring[free_slot]);
+        load_tokens<T>(p, col, end, ring[free_slot]);
+      }
+      device::copy_async_commit();
+    }
+    multiply_stage<T>(ring[slot], place, sums);
+    slot = slot + 1 == T::kStages ? 0 : slot + 1;
+    if (step % kStagesASum == kStagesASum - 1) add_up(sums, totals);
+  }
+  add_up(sums, totals);
+  device::copy_async_wait<0>();
+}
+
+// put(expert, token, sum), both of the tile.
+template <typename Put>
+__device__ __forceinline__ void put_sums(const WarpSums& sums, const WarpPlace& place,
+                                         const Put& put) {
+  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+#pragma unroll
+  for (int32_t e = 0; e < kWarpExpertTiles; ++e) {
+#pragma unroll
+    for (int32_t t = 0; t < kWarpTokenTiles; ++t) {
+#pragma unroll
+      for (int32_t i = 0; i < 4; ++i) {
+        put(place.expert + e * kMmaExperts + i / 2 * 8 + lane / 4,
+            place.token + t * kMmaTokens + lane % 4 * 2 + i % 2, sums[e][t][i]);
+      }
+    }
+  }
+}
+
+// --- Kernel: grid [kClusterBlocks, ceil(E / kExperts), ceil(T / kTokens)], clusters along x
+// --------
+struct ClusterSums {
+  static constexpr int kPitch = ClusterTile::kExperts + 4;  // a warp's stores meet every bank once
+  static constexpr int kColWarps = ClusterTile::kCols / kChunkCols;
+  float total[ClusterTile::kTokens * ClusterTile::kExperts];
+  float sums[kColWarps][ClusterTile::kTokens][kPitch];  // later finish_group()'s
+};
+static_assert(sizeof(ClusterSums) <= ClusterTile::kRingBytes, "it lies where the ring was");
+static_assert(int64_t{sizeof(ClusterSums::total)} + kFinishSharedMax <= ClusterTile::kRingBytes,
+              "and so does what selects");
+
+__global__ void __launch_bounds__(kRouteThreads)
+    tile_cluster_kernel(const __grid_constant__ RouteWork work, int32_t split_cols) {
+  extern __shared__ __align__(16) uint8_t memory[];
+  const RouteParams& p = work.route;
+  const int32_t begin = static_cast<int32_t>(blockIdx.x) * split_cols;
+  const int32_t end = min(begin + split_cols, p.hidden);
+  const WarpPlace place = warp_place<2, 1>();
+  device::let_next_start();
+  WarpSums totals = {};
+  sum_split<ClusterTile>(p, begin, end, place, reinterpret_cast<ClusterTile::Stage*>(memory),
+                         totals);
+  __syncthreads();
+  ClusterSums& shared = *reinterpret_cast<ClusterSums*>(memory);
+  float(&sums)[ClusterTile::kTokens][ClusterSums::kPitch] = shared.sums[place.col / kChunkCols];
+  put_sums(totals, place,
+           [&sums](int32_t expert, int32_t token, float sum) { sums[token][expert] = sum; });
+  __syncthreads();
+  const auto block_sum = [&shared](int32_t token, int32_t expert) {
+    float sum = 0;
+#pragma unroll
+    for (int32_t w = 0; w < ClusterSums::kColWarps; ++w) sum += shared.sums[w][token][expert];
+    return sum;
+  };
+  finish_cluster<ClusterTile::kTokens, ClusterTile::kExperts>(work, block_sum, shared.total,
+                                                              shared.sums);
+}
+
+// --- Kernels: grid [splits, ceil(E / kExperts), ceil(T / kTokens)], then grid [T / kRouteWarps]
+// ----
+__global__ void __launch_bounds__(kRouteThreads, 1)
+    tile_kernel(const __grid_constant__ RouteWork work, int32_t split_cols) {
+  extern __shared__ __align__(16) uint8_t memory[];
+  const RouteParams& p = work.route;
+  const int32_t begin = static_cast<int32_t>(blockIdx.x) * split_cols;
+  const int32_t end = min(begin + split_cols, p.hidden);
+  const WarpPlace place = warp_place<4, 2>();
+  device::let_next_start();
+  WarpSums totals = {};
+  sum_split<WideTile>(p, begin, end, place, reinterpret_cast<WideTile::Stage*>(memory), totals);
+  const int32_t first_expert = static_cast<int32_t>(blockIdx.y) * WideTile::kExperts;
+  const int32_t first_token = static_cast<int32_t>(blockIdx.z) * WideTile::kTokens;
+  float* const out = work.scores + int64_t{blockIdx.x} * p.num_tokens * p.num_experts;
+  put_sums(totals, place, [&](int32_t e, int32_t t, float sum) {
+    const int32_t expert = first_expert + e;
+    const int32_t token = first_token + t;
+    if (expert >= p.num_experts || token >= p.num_tokens) return;
+    out[int64_t{token} * p.num_experts + expert] = sum;
+  });
+}
+
+__global__ void __launch_bounds__(kRouteThreads)
+    select_kernel(const __grid_constant__ RouteWork work, int32_t num_splits) {
+  extern __shared__ __align__(16) uint8_t memory[];
+  device::let_next_start();
+  device::wait_for_inputs();
+  const int32_t first = static_cast<int32_t>(blockIdx.x) * kRouteWarps;
+  select_experts(work.route, PartialScores{work.scores, num_splits}, first,
+                 min(kRouteWarps, work.route.num_tokens - first), reinterpret_cast<float*>(memory));
+}
+
+uint32_t ceil_div(int32_t a, int32_t b) { return static_cast<uint32_t>((a + b - 1) / b); }
+
+}  // namespace
+
+void prepare_tile() {
+  allow_shared(tile_cluster_kernel, ClusterTile::kRingBytes);
+  allow_shared(tile_kernel, WideTile::kRingBytes);
+  allow_shared(select_kernel, kFinishSharedMax);
+}
+
+void launch_tile_cluster(const RouteWork& work, const RoutePlan& plan, cudaStream_t stream) {
+  const RouteParams& p = work.route;
+  CHECK_EQ(plan.tokens_a_block, ClusterTile::kTokens);
+  const dim3 grid(kClusterBlocks, ceil_div(p.num_experts, ClusterTile::kExperts),
+                  ceil_div(p.num_tokens, ClusterTile::kTokens));
+  launch(tile_cluster_kernel, {grid, dim3(kRouteThreads), ClusterTile::kRingBytes, kClusterBlocks},
+         stream, work, plan.split_cols);
+}
+
+void launch_tiles(const RouteWork& work, const RoutePlan& plan, cudaStream_t stream) {
+  const RouteParams& p = work.route;
+  CHECK_EQ(plan.tokens_a_block, WideTile::kTokens);
+  const dim3 grid(static_cast<uint32_t>(plan.splits), ceil_div(p.num_experts, WideTile::kExperts),
+                  ceil_div(p.num_tokens, WideTile::kTokens));
+  launch(tile_kernel, {grid, dim3(kRouteThreads), WideTile::kRingBytes}, stream, work,
+         plan.split_cols);
+  const bool few = p.num_groups == 1 && p.num_experts <= 32 * kLaneExperts;
+  const int64_t bytes = few ? 0 : select_shared_floats(p.num_experts, p.num_groups) * 4;
+  launch(select_kernel, {dim3(ceil_div(p.num_tokens, kRouteWarps)), dim3(kRouteThreads), bytes},
+         stream, work, plan.splits);
+}
+
+}  // namespace mimo::kernels::cuda::router
