@@ -1,12 +1,14 @@
 #include "kernels/cuda/product/product_ops.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "base/check.h"
 #include "kernels/cuda/product/finish.h"
 #include "kernels/cuda/product/qkv_target.h"
 #include "kernels/cuda/product/stream.h"
 #include "kernels/cuda/product/stream_plan.h"
+#include "kernels/cuda/product/swap.h"
 #include "kernels/cuda/route/expert_plan.h"
 #include "kernels/cuda/rows/row_ops.h"
 #include "kernels/cuda/tile/tile_gemm.h"
@@ -17,7 +19,9 @@ namespace {
 using product::StreamOut;
 using product::StreamParams;
 using product::StreamShape;
+using product::SwapShape;
 
+constexpr double kOneTile = 1.0;     // of tokens, where the product is not grouped
 constexpr int32_t kGroupsMax = 64;   // of 128 columns, that every block of a product quantises
 constexpr int32_t kTileRowsMin = 8;  // of the plans that choose_expert_rows() asks for
 
@@ -41,15 +45,17 @@ struct ProductOps::State {
   explicit State(DeviceContext& c) : context(c), tile(c) {}
 
   // x as the weight's products read it from memory.
-  StreamParams stream_params(const Input& x, const DeviceMatrix& w, const StreamShape& shape) const;
+  StreamParams stream_params(const Input& x, const DeviceMatrix& w) const;
   Input quantised(const Input& x, const DeviceMatrix& w, int32_t num_rows);
   void dense(const Input& x, const DeviceMatrix& w, StreamOut kind, void* out, int32_t num_tokens);
+  bool swap_experts(const ExpertsParams& p);
   void stream_experts(const ExpertsParams& p, int32_t tile_rows);
   void tile_experts(const ExpertsParams& p);
   void plan_for(const ExpertsParams& p, int32_t tile_rows);
 
   DeviceContext& context;
   TileGemm tile;
+  std::optional<product::SwapStream> swap;
   StepLimits limits;
   int64_t q_max = 0;
   int64_t q_scales_max = 0;
@@ -61,14 +67,12 @@ struct ProductOps::State {
   ExpertPlan plan;
 };
 
-StreamParams ProductOps::State::stream_params(const Input& x, const DeviceMatrix& w,
-                                              const StreamShape& shape) const {
+StreamParams ProductOps::State::stream_params(const Input& x, const DeviceMatrix& w) const {
   const bool ready = w.dtype == DType::kF8E4m3 && x.q != nullptr;
   StreamParams out;
   out.x = ready ? x.q : x.values;
   out.x_scales = ready ? x.q_scales : nullptr;
   out.w = w;
-  out.shape = shape;
   return out;
 }
 
@@ -83,15 +87,19 @@ Input ProductOps::State::quantised(const Input& x, const DeviceMatrix& w, int32_
 
 void ProductOps::State::dense(const Input& x, const DeviceMatrix& w, StreamOut kind, void* out,
                               int32_t num_tokens) {
+  const auto swapped =
+      swap->choose(w, kind, nullptr, product::swap_token_rows(num_tokens), kOneTile);
   const auto shape = product::choose_dense(w.dtype, w.cols, num_tokens, context.shared_bytes_max());
-  if (shape.has_value()) {
+  if (swapped.has_value() || shape.has_value()) {
     // Every block quantises what it reads anew, which is dearer than a kernel of its own for more
     // than a few groups.
     const bool apart = num_tokens * w.scale_cols > kGroupsMax && w.cols % 16 == 0;
-    StreamParams params = stream_params(apart ? quantised(x, w, num_tokens) : x, w, *shape);
+    StreamParams params = stream_params(apart ? quantised(x, w, num_tokens) : x, w);
     params.out_kind = kind;
     params.out = out;
     params.num_tokens = num_tokens;
+    if (swapped.has_value()) return swap->run(params, *swapped);
+    params.shape = *shape;
     return product::stream(params, context);
   }
   const Input in = quantised(x, w, num_tokens);
@@ -123,6 +131,37 @@ void ProductOps::State::plan_for(const ExpertsParams& p, int32_t tile_rows) {
                context.stream());
 }
 
+// False: it cannot be computed so, and nothing was done.
+bool ProductOps::State::swap_experts(const ExpertsParams& p) {
+  const DeviceMatrix& gate_up = context.stack(p.experts->gate_up);
+  const DeviceMatrix& down = context.stack(p.experts->down);
+  const auto num_pairs = p.num_tokens * p.experts_per_token;
+  const int32_t num_experts = std::max(limits.num_experts, gate_up.count);
+  const int32_t tile_rows = product::swap_expert_rows(static_cast<double>(num_pairs) / num_experts);
+  const double num_tiles =
+      product::experts_busy(num_pairs, num_experts) * gate_up.count / num_experts;
+  const auto first = swap->choose(gate_up, StreamOut::kSiluMul, nullptr, tile_rows, num_tiles);
+  const auto second = swap->choose(down, StreamOut::kBf16, nullptr, tile_rows, num_tiles);
+  if (!first.has_value() || !second.has_value()) return false;
+  plan_for(p, tile_rows);
+
+  StreamParams params = stream_params({p.x.values, p.x.q, p.x.q_scales}, gate_up);
+  params.out_kind = StreamOut::kSiluMul;
+  params.out = middle;
+  params.num_tokens = num_pairs;
+  params.plan = &plan;
+  params.pairs_div = p.experts_per_token;
+  swap->run(params, *first);
+
+  params = stream_params({.values = middle}, down);
+  params.out = expert_out;
+  params.num_tokens = num_pairs;
+  params.plan = &plan;
+  params.plan_is_ready = true;
+  swap->run(params, *second);
+  return true;
+}
+
 void ProductOps::State::stream_experts(const ExpertsParams& p, int32_t tile_rows) {
   const DeviceMatrix& gate_up = context.stack(p.experts->gate_up);
   const DeviceMatrix& down = context.stack(p.experts->down);
@@ -130,8 +169,8 @@ void ProductOps::State::stream_experts(const ExpertsParams& p, int32_t tile_rows
   const auto num_pairs = p.num_tokens * p.experts_per_token;
   plan_for(p, tile_rows);
 
-  const auto first = product::stream_shape(gate_up.dtype, gate_up.cols, tile_rows, shared_max);
-  StreamParams params = stream_params({p.x.values, p.x.q, p.x.q_scales}, gate_up, first.value());
+  StreamParams params = stream_params({p.x.values, p.x.q, p.x.q_scales}, gate_up);
+  params.shape = product::stream_shape(gate_up.dtype, gate_up.cols, tile_rows, shared_max).value();
   params.out_kind = StreamOut::kSiluMul;
   params.out = middle;
   params.num_tokens = num_pairs;
@@ -139,8 +178,8 @@ void ProductOps::State::stream_experts(const ExpertsParams& p, int32_t tile_rows
   params.pairs_div = p.experts_per_token;
   product::stream(params, context);
 
-  const auto second = product::stream_shape(down.dtype, down.cols, tile_rows, shared_max);
-  params = stream_params({.values = middle}, down, second.value());
+  params = stream_params({.values = middle}, down);
+  params.shape = product::stream_shape(down.dtype, down.cols, tile_rows, shared_max).value();
   params.out = expert_out;
   params.num_tokens = num_pairs;
   params.plan = &plan;
@@ -214,6 +253,7 @@ Result<void> ProductOps::prepare(const StepLimits& limits) {
     TRY_ASSIGN(s.plan.num_tiles, context_.allocate_array<int32_t>(1, kPurpose));
   }
   product::prepare_stream(context_);
+  TRY_ASSIGN(s.swap, product::SwapStream::create(context_));
   return s.tile.prepare(limits);
 }
 
@@ -226,13 +266,17 @@ void ProductOps::qkv(const QkvParams& p) {
   if (num_tokens == 0) return;
   const product::QkvTarget target = product::qkv_target(p);
   const Input x = {p.x.values, p.x.q, p.x.q_scales};
+  const auto swapped =
+      s.swap->choose(w, StreamOut::kQkv, &target, product::swap_token_rows(num_tokens), kOneTile);
   const auto shape =
       product::choose_dense(w.dtype, w.cols, num_tokens, context_.shared_bytes_max());
-  if (shape.has_value() && product::rotates_in_place(target)) {
-    StreamParams params = s.stream_params(x, w, *shape);
+  if (swapped.has_value() || (shape.has_value() && product::rotates_in_place(target))) {
+    StreamParams params = s.stream_params(x, w);
     params.out_kind = StreamOut::kQkv;
     params.num_tokens = num_tokens;
     params.target = target;
+    if (swapped.has_value()) return s.swap->run(params, *swapped);
+    params.shape = *shape;
     return product::stream(params, context_);
   }
   CHECK_LE(num_tokens, s.limits.tokens_max);
@@ -268,18 +312,20 @@ void ProductOps::experts(const ExpertsParams& p) {
   CHECK_EQ(gate_up.rows, 2 * down.cols);
   CHECK_EQ(gate_up.cols, p.x.cols);
   CHECK_EQ(gate_up.count, down.count);
-  const int32_t tile_rows =
-      product::choose_expert_rows({.gate_up_dtype = gate_up.dtype,
-                                   .down_dtype = down.dtype,
-                                   .hidden = gate_up.cols,
-                                   .columns = down.cols,
-                                   .num_pairs = int64_t{p.num_tokens} * p.experts_per_token,
-                                   .num_experts = std::max(s.limits.num_experts, gate_up.count)},
-                                  context_.shared_bytes_max());
-  if (tile_rows > 0) {
-    s.stream_experts(p, tile_rows);
-  } else {
-    s.tile_experts(p);
+  if (!s.swap_experts(p)) {
+    const int32_t tile_rows =
+        product::choose_expert_rows({.gate_up_dtype = gate_up.dtype,
+                                     .down_dtype = down.dtype,
+                                     .hidden = gate_up.cols,
+                                     .columns = down.cols,
+                                     .num_pairs = int64_t{p.num_tokens} * p.experts_per_token,
+                                     .num_experts = std::max(s.limits.num_experts, gate_up.count)},
+                                    context_.shared_bytes_max());
+    if (tile_rows > 0) {
+      s.stream_experts(p, tile_rows);
+    } else {
+      s.tile_experts(p);
+    }
   }
   product::combine({.y = s.expert_out,
                     .row_of = s.plan.row_of,

@@ -26,7 +26,7 @@ struct StreamParams {
   const float* x_scales = nullptr;  // [*, ceil(cols / 128)]; without it FP8 weights' inputs are
                                     // quantised on the way in
   DeviceMatrix w;
-  StreamShape shape;
+  StreamShape shape = {};
   StreamOut out_kind = StreamOut::kBf16;
   void* out = nullptr;
   int32_t num_tokens = 0;  // M; grouped: the most that there can be
@@ -35,7 +35,7 @@ struct StreamParams {
   int32_t pairs_div = 0;
   // Grouped: the kernel before this one waited for the plan before it let this one start.
   bool plan_is_ready = false;
-  QkvTarget target;
+  QkvTarget target = {};
 };
 
 // Before the first stream() on a device: lets its kernels take a block's shared memory.

@@ -38,4 +38,7 @@ struct StreamArgs {
   QkvTarget target;
 };
 
+// CHECKs what every streaming kernel counts on.
+StreamArgs stream_args(const StreamParams& p);
+
 }  // namespace mimo::kernels::cuda::product

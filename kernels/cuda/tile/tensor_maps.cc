@@ -7,6 +7,11 @@
 #include "base/check.h"
 
 namespace mimo::kernels::cuda {
+namespace {
+
+constexpr cuuint32_t kBoxBytes = 128;  // of a row: what the swizzle spans
+
+}  // namespace
 
 Result<TensorMaps> TensorMaps::create() {
   void* found = nullptr;
@@ -34,7 +39,8 @@ const CUtensorMap& TensorMaps::weight(const DeviceMatrix& w, int32_t box_rows) {
                               static_cast<cuuint64_t>(w.count)};
   const cuuint64_t strides[] = {static_cast<cuuint64_t>(w.ld),
                                 static_cast<cuuint64_t>(w.value_bytes())};
-  const CUtensorMap map = encode(w.values, 3, sizes, strides, box_rows);
+  const cuuint32_t box[] = {kBoxBytes, static_cast<cuuint32_t>(box_rows), 1};
+  const CUtensorMap map = encode(w.values, 3, sizes, strides, box);
   return weights_.emplace(w.values, Made{w, map}).first->second.map;
 }
 
@@ -43,13 +49,27 @@ CUtensorMap TensorMaps::rows(const void* values, int64_t num_rows, int64_t row_b
   const cuuint64_t sizes[] = {static_cast<cuuint64_t>(row_bytes),
                               static_cast<cuuint64_t>(num_rows)};
   const cuuint64_t strides[] = {static_cast<cuuint64_t>(row_bytes)};
-  return encode(values, 2, sizes, strides, box_rows);
+  const cuuint32_t box[] = {kBoxBytes, static_cast<cuuint32_t>(box_rows)};
+  return encode(values, 2, sizes, strides, box);
+}
+
+CUtensorMap TensorMaps::paired_rows(const DeviceMatrix& w, const PairedRows& view) const {
+  const int64_t size = dtype_bytes(w.dtype);
+  const auto row = static_cast<cuuint64_t>(w.ld * size);
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(w.cols * size), 8, 2,
+                              static_cast<cuuint64_t>(view.groups),
+                              static_cast<cuuint64_t>(view.blocks)};
+  const cuuint64_t strides[] = {row, row * static_cast<cuuint64_t>(view.pair_rows),
+                                row * static_cast<cuuint64_t>(view.group_rows),
+                                row * static_cast<cuuint64_t>(view.block_rows)};
+  const cuuint32_t box[] = {kBoxBytes, 8, 2, static_cast<cuuint32_t>(view.box_groups),
+                            static_cast<cuuint32_t>(view.box_blocks)};
+  return encode(w.values, 5, sizes, strides, box);
 }
 
 CUtensorMap TensorMaps::encode(const void* values, int32_t rank, const cuuint64_t* sizes,
-                               const cuuint64_t* strides, int32_t box_rows) const {
-  const cuuint32_t box[] = {128, static_cast<cuuint32_t>(box_rows), 1};
-  const cuuint32_t steps[] = {1, 1, 1};
+                               const cuuint64_t* strides, const cuuint32_t* box) const {
+  const cuuint32_t steps[] = {1, 1, 1, 1, 1};
   CUtensorMap map;
   const CUresult result = encode_(
       &map, CU_TENSOR_MAP_DATA_TYPE_UINT8, static_cast<cuuint32_t>(rank), const_cast<void*>(values),

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cuda.h>
+
+#include <cstdint>
+
+// Instructions between the blocks of a cluster, and copies of the copy engine with a hint. From
+// SM90 on.
+namespace mimo::kernels::cuda::product {
+
+// All threads of the cluster's blocks that have not ended; what was written before is seen after.
+__device__ __forceinline__ void cluster_barrier() {
+  asm volatile(
+      "barrier.cluster.arrive.release;\n"
+      "barrier.cluster.wait.acquire;\n" ::
+          : "memory");
+}
+
+// The same place in the shared memory of block `rank` of the cluster.
+__device__ __forceinline__ uint32_t address_in(uint32_t address, uint32_t rank) {
+  uint32_t out;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(out) : "r"(address), "r"(rank));
+  return out;
+}
+
+// 16 bytes to another block of the cluster, counted on a barrier of that block.
+__device__ __forceinline__ void send(uint32_t to, float a, float b, float c, float d,
+                                     uint32_t barrier) {
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, "
+      "[%5];" ::"r"(to),
+      "f"(a), "f"(b), "f"(c), "f"(d), "r"(barrier)
+      : "memory");
+}
+
+// As wait_parity() of kernels/device/mbarrier.cuh, for what other blocks of the cluster sent.
+__device__ __forceinline__ void wait_parity_cluster(uint32_t barrier, uint32_t parity) {
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      "again:\n"
+      "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+      "@done bra ended;\n"
+      "bra again;\n"
+      "ended:\n"
+      "}\n" ::"r"(barrier),
+      "r"(parity)
+      : "memory");
+}
+
+// A box of a tensor of rank 5; see kernels/device/tma.cuh.
+__device__ __forceinline__ void load_box_5d(uint32_t to, const CUtensorMap& map, int32_t x,
+                                            int32_t y, int32_t z, uint32_t barrier,
+                                            uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      ".L2::cache_hint [%0], [%1, {%2, %3, %3, %4, %5}], [%6], %7;" ::"r"(to),
+      "l"(&map), "r"(x), "r"(0), "r"(y), "r"(z), "r"(barrier), "l"(policy)
+      : "memory");
+}
+
+// A barrier of `count` threads of the block; whole warps.
+__device__ __forceinline__ void part_barrier(int32_t id, int32_t count) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(count) : "memory");
+}
+
+}  // namespace mimo::kernels::cuda::product

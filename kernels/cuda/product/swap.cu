@@ -1,0 +1,497 @@
+#include "kernels/cuda/product/swap.h"
+
+#include <algorithm>
+#include <cstdint>
+
+#include "base/check.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/product/cluster.cuh"
+#include "kernels/cuda/product/instructions.cuh"
+#include "kernels/cuda/product/stream_outputs.cuh"
+#include "kernels/cuda/product/swap_args.h"
+#include "kernels/cuda/product/swap_inputs.cuh"
+#include "kernels/cuda/product/wgmma_few.cuh"
+#include "kernels/device/mbarrier.cuh"
+#include "kernels/device/pdl.cuh"
+#include "kernels/device/tma.cuh"
+#include "kernels/device/wgmma.cuh"
+
+// One thread keeps a ring of 16 KB stages, 128 weight rows by 128 bytes each, filled ahead of two
+// warpgroups that multiply 64 rows each, from one unit to the next without a break. A box puts
+// those two groups of eight rows behind one another whose results belong together (gate and up, the
+// halves of a rotation), so that a thread holds both.
+namespace mimo::kernels::cuda::product {
+namespace {
+
+// --- Tile: 128 weight rows by kTokens tokens ----------------------------------------------------
+
+template <int kTokens_, bool kFp8_>
+struct Tile {
+  static constexpr int kTokens = kTokens_;
+  static constexpr bool kFp8 = kFp8_;
+  static constexpr int kEights = kTokens / 8;
+  static constexpr int kSums = kTokens / 2;  // of a thread
+};
+
+constexpr int kMathWarps = kSwapMathThreads / 32;
+constexpr int kThreads = kSwapMathThreads + 32;
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+constexpr int kMathBarrier = 1;  // __syncthreads() is 0
+
+// --- Steps --------------------------------------------------------------------------------------
+
+// The stages in their order, again and again, and which parity the present round's phases have.
+struct Ring {
+  __device__ Ring(const SwapShape& shape, uint32_t shared)
+      : stages(shared), barriers(shared + shape.barriers_at), count(shape.stages) {}
+  __device__ __forceinline__ uint32_t stage() const { return stages + at * kSwapStageBytes; }
+  __device__ __forceinline__ uint32_t full() const { return barriers + at * 16; }
+  __device__ __forceinline__ uint32_t empty() const { return full() + 8; }
+  __device__ __forceinline__ void advance() {
+    if (++at < count) return;
+    at = 0;
+    parity ^= 1;
+  }
+
+  uint32_t stages;
+  uint32_t barriers;
+  int32_t count;
+  int32_t at = 0;
+  uint32_t parity = 0;
+};
+
+// Of the sums that the other blocks of the cluster send, by which of the two buffers.
+__device__ __forceinline__ uint32_t sums_barrier(const SwapShape& shape, uint32_t shared,
+                                                 uint32_t buffer) {
+  return shared + shape.barriers_at + shape.stages * 16 + buffer * 8;
+}
+
+__device__ __forceinline__ void init_barriers(const SwapShape& shape, uint32_t shared) {
+  Ring ring(shape, shared);
+  for (int32_t s = 0; s < shape.stages; ++s) {
+    device::init_barrier(ring.full(), 1);
+    device::init_barrier(ring.empty(), kMathWarps);
+    ring.advance();
+  }
+  for (uint32_t buffer = 0; buffer < 2; ++buffer) {
+    device::init_barrier(sums_barrier(shape, shared, buffer), 1);
+  }
+  device::fence_barriers();
+}
+
+// The units [begin, end) of a cluster, in the order of the tiles.
+struct Units {
+  int32_t begin;
+  int32_t end;
+};
+__device__ __forceinline__ Units units_of_cluster(const SwapArgs& p) {
+  const int64_t tiles = p.stream.tiles != nullptr ? __ldcg(p.stream.num_tiles) : 1;
+  const int64_t count = tiles * p.stream.units_per_tile;
+  const int64_t clusters = gridDim.x / p.shape.k_split;
+  const int64_t i = blockIdx.x / p.shape.k_split;
+  return {static_cast<int32_t>(i * count / clusters),
+          static_cast<int32_t>((i + 1) * count / clusters)};
+}
+
+__device__ __forceinline__ int32_t slice_of_block(const SwapShape& shape) {
+  return static_cast<int32_t>(blockIdx.x) % shape.k_split;
+}
+__device__ __forceinline__ Slice slice_of(const SwapShape& shape, int32_t i) {
+  return {i * shape.k_blocks / shape.k_split, (i + 1) * shape.k_blocks / shape.k_split};
+}
+
+__device__ __forceinline__ int32_t expert_of(const StreamArgs& p, int32_t tile) {
+  return p.tiles != nullptr ? __ldcg(p.tiles + tile).x : 0;
+}
+__device__ __forceinline__ TokenTile tokens_of(const StreamArgs& p, int32_t tile) {
+  if (p.tiles == nullptr) return {0, p.num_tokens};
+  const int4 found = __ldcg(p.tiles + tile);
+  return {found.y, found.z};
+}
+
+// One thread: all stages of all units.
+__device__ void produce(const SwapArgs& p, uint32_t shared, Units units) {
+  const Slice slice = slice_of(p.shape, slice_of_block(p.shape));
+  const uint64_t policy = evict_first_policy();
+  const bool heads = p.stream.out_kind == StreamOut::kQkv;
+  Ring ring(p.shape, shared);
+  int32_t tile_at = -1;
+  int32_t expert = 0;
+  for (int32_t i = units.begin; i < units.end; ++i) {
+    const int32_t tile = i / p.stream.units_per_tile;
+    const int32_t unit = i - tile * p.stream.units_per_tile;
+    if (tile != tile_at) expert = expert_of(p.stream, tile);
+    tile_at = tile;
+    const int32_t y = heads ? 0 : unit * (kSwapRows / kStreamRows);
+    const int32_t z = heads ? unit * 2 : expert;
+    for (int32_t block = slice.begin; block < slice.end; ++block) {
+      device::wait_parity(ring.empty(), ring.parity ^ 1);
+      device::arrive_expecting(ring.full(), kSwapStageBytes);
+      load_box_5d(ring.stage(), p.w_map, block * kColumnBlockBytes, y, z, ring.full(), policy);
+      ring.advance();
+    }
+  }
+}
+
+// The weight rows of lane group `g` of sixteen rows, in the order of the boxes.
+__device__ __forceinline__ RowPair swap_rows(const StreamArgs& p, int32_t sixteen, int32_t g) {
+  if (p.out_kind != StreamOut::kQkv) return row_pair(p, sixteen, g);
+  const int32_t first = sixteen / 4 * 64;
+  if (first >= p.rows) return {-1, -1, -1};
+  const int32_t in_half = sixteen % 4 * 8 + g;
+  const int32_t rotated = (p.target.num_q_heads + p.target.kv_heads) * p.target.k_dim;
+  const bool turns = first < rotated && first % p.target.k_dim == 0;
+  return {first + in_half, first + 32 + in_half, turns ? in_half : -1};
+}
+
+// The scales of a warp's sixteen rows: lane i has those of the slice's block i. One for each eight
+// rows: rows_per_scale is a multiple of 8.
+struct RowScales {
+  float a;
+  float b;
+};
+__device__ __forceinline__ RowScales row_scales(const StreamArgs& p, Slice slice, int32_t i) {
+  const int32_t tile = i / p.units_per_tile;
+  const int32_t warp = threadIdx.x / 32;
+  const int32_t block = slice.begin + static_cast<int32_t>(threadIdx.x % 32);
+  const RowPair rows = swap_rows(p, (i - tile * p.units_per_tile) * kMathWarps + warp, 0);
+  if (block >= slice.end) return {0.0f, 0.0f};
+  const float* const scales = p.w_scales + int64_t{expert_of(p, tile)} * p.w_scales_count + block;
+  const auto of = [&](int32_t row) {
+    return row < 0 ? 0.0f : __ldg(scales + int64_t{row / p.rows_per_scale} * p.scale_cols);
+  };
+  return {of(rows.a), of(rows.b)};
+}
+
+// total += one stage, which is free afterwards. `tokens` and `token_scales` are those of its block.
+template <typename Tile>
+__device__ __forceinline__ void consume(const Ring& ring, uint32_t tokens,
+                                        const float* token_scales, float scale_a, float scale_b,
+                                        bool first, float (&sums)[Tile::kSums],
+                                        float (&total)[Tile::kSums]) {
+  const uint32_t weights = ring.stage() + threadIdx.x / 128 * (kSwapStageBytes / 2);
+  device::wait_parity(ring.full(), ring.parity);
+  float(&into)[Tile::kSums] = Tile::kFp8 ? sums : total;
+  device::hold(into);
+  device::wgmma_begin();
+#pragma unroll
+  for (int step = 0; step < kColumnBlockBytes / 32; ++step) {
+    const uint64_t a = device::operand_128b(weights + step * 32);
+    const uint64_t b = device::operand_128b(tokens + step * 32);
+    if constexpr (Tile::kFp8) {
+      wgmma_e4m3(into, a, b, step > 0);
+    } else {
+      wgmma_bf16(into, a, b, step > 0 || !first);
+    }
+  }
+  device::wgmma_commit();
+  device::wgmma_wait<0>();
+  device::hold(into);
+  if (threadIdx.x % 32 == 0) device::arrive(ring.empty());
+  if constexpr (Tile::kFp8) {
+#pragma unroll
+    for (int n = 0; n < Tile::kEights; ++n) {
+      const float2 x = *reinterpret_cast<const float2*>(token_scales + n * 8);
+      total[4 * n] += sums[4 * n] * (scale_a * x.x);
+      total[4 * n + 1] += sums[4 * n + 1] * (scale_a * x.y);
+      total[4 * n + 2] += sums[4 * n + 2] * (scale_b * x.x);
+      total[4 * n + 3] += sums[4 * n + 3] * (scale_b * x.y);
+    }
+  }
+}
+
+template <typename Tile>
+__device__ __forceinline__ void store_tile(const StreamArgs& p, int32_t unit, TokenTile tile,
+                                           const float (&total)[Tile::kSums], uint8_t* shared) {
+  const int32_t lane = threadIdx.x % 32;
+  const RowPair rows =
+      swap_rows(p, unit * kMathWarps + static_cast<int32_t>(threadIdx.x / 32), lane / 4);
+#pragma unroll
+  for (int n = 0; n < Tile::kEights; ++n) {
+    if (n * 8 >= tile.rows) break;
+    const float sums[4] = {total[4 * n], total[4 * n + 1], total[4 * n + 2], total[4 * n + 3]};
+    store_sums(p, rows, tile, n * 8 + lane % 4 * 2, sums, shared);
+  }
+}
+
+// Adds up the cluster's slices, in their order, and stores. Block r of the cluster finishes warps
+// [r, r + 1) * 8 / k_split of the unit; the same warps of the other blocks send it their sums. The
+// `turn`-th unit uses buffer turn % 2. A block sends to a buffer again two units later: in between
+// it had to wait for sums that its receiver sent after the barrier below, and so after reading.
+template <typename Tile>
+__device__ __forceinline__ void finish_split(const SwapArgs& p, int32_t unit, TokenTile tile,
+                                             uint32_t turn, float (&total)[Tile::kSums],
+                                             uint8_t* shared) {
+  const int32_t k_split = p.shape.k_split;
+  const int32_t own = slice_of_block(p.shape);
+  const int32_t part = kMathWarps / k_split;
+  const int32_t warp = threadIdx.x / 32;
+  const int32_t receiver = warp / part;
+  const uint32_t buffer = turn % 2;
+  const uint32_t base = device::shared_address(shared);
+  const uint32_t barrier = sums_barrier(p.shape, base, buffer);
+  constexpr int32_t kWarpBytes = Tile::kEights * 32 * 16;
+  const auto place = [&](int32_t slot) {
+    return ((static_cast<int32_t>(buffer) * (k_split - 1) + slot) * part + warp % part) *
+               kWarpBytes +
+           static_cast<int32_t>(threadIdx.x % 32) * 16;
+  };
+  part_barrier(kMathBarrier, kSwapMathThreads);
+  if (threadIdx.x == 0) device::arrive_expecting(barrier, (k_split - 1) * part * kWarpBytes);
+  if (receiver != own) {
+    const int32_t slot = own < receiver ? own : own - 1;
+    const uint32_t to = address_in(base + p.shape.sums_at + place(slot), receiver);
+    const uint32_t counted = address_in(barrier, receiver);
+#pragma unroll
+    for (int n = 0; n < Tile::kEights; ++n) {
+      send(to + n * 512, total[4 * n], total[4 * n + 1], total[4 * n + 2], total[4 * n + 3],
+           counted);
+    }
+  }
+  wait_parity_cluster(barrier, turn / 2 % 2);
+  if (receiver != own) return;
+  float sums[Tile::kSums];
+#pragma unroll
+  for (int n = 0; n < Tile::kEights; ++n) {
+    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    for (int32_t slice = 0; slice < k_split; ++slice) {
+      const int32_t slot = slice < own ? slice : slice - 1;
+      const float4 x =
+          slice == own
+              ? make_float4(total[4 * n], total[4 * n + 1], total[4 * n + 2], total[4 * n + 3])
+              : *shared_part<float4>(shared, p.shape.sums_at + place(slot) + n * 512);
+      sum.x += x.x;
+      sum.y += x.y;
+      sum.z += x.z;
+      sum.w += x.w;
+    }
+    sums[4 * n] = sum.x;
+    sums[4 * n + 1] = sum.y;
+    sums[4 * n + 2] = sum.z;
+    sums[4 * n + 3] = sum.w;
+  }
+  store_tile<Tile>(p.stream, unit, tile, sums, shared);
+}
+
+template <typename Tile>
+__device__ void multiply(const SwapArgs& p, uint8_t* shared, Units units) {
+  const Slice slice = slice_of(p.shape, slice_of_block(p.shape));
+  const uint32_t base = device::shared_address(shared);
+  RowScales next = {};
+  if (Tile::kFp8 && units.begin < units.end) next = row_scales(p.stream, slice, units.begin);
+  device::wait_for_inputs();
+  // Not before: the next kernel may count on everything before this one being done.
+  device::let_next_start();
+  const float* const token_scales =
+      shared_part<float>(shared, p.shape.token_scales_at) + threadIdx.x % 4 * 2;
+  Ring ring(p.shape, base);
+  float sums[Tile::kSums] = {};
+  int32_t tile_at = -1;
+  TokenTile tile = {};
+  for (int32_t i = units.begin; i < units.end; ++i) {
+    const int32_t tile_idx = i / p.stream.units_per_tile;
+    if (tile_idx != tile_at) {
+      part_barrier(kMathBarrier, kSwapMathThreads);  // the tile before is done with
+      tile_at = tile_idx;
+      tile = tokens_of(p.stream, tile_idx);
+      load_slice<Tile::kTokens, Tile::kFp8>(p, tile, slice, shared);
+      part_barrier(kMathBarrier, kSwapMathThreads);
+    }
+    const RowScales scales = next;
+    if (Tile::kFp8 && i + 1 < units.end) next = row_scales(p.stream, slice, i + 1);
+    float total[Tile::kSums] = {};
+    for (int32_t block = 0; block < slice.end - slice.begin; ++block) {
+      const float scale_a = Tile::kFp8 ? __shfl_sync(~0u, scales.a, block) : 0.0f;
+      const float scale_b = Tile::kFp8 ? __shfl_sync(~0u, scales.b, block) : 0.0f;
+      consume<Tile>(ring, base + p.shape.tokens_at + block * Tile::kTokens * kColumnBlockBytes,
+                    token_scales + block * Tile::kTokens, scale_a, scale_b, block == 0, sums,
+                    total);
+      ring.advance();
+    }
+    const int32_t unit = i - tile_idx * p.stream.units_per_tile;
+    if (p.shape.k_split == 1) {
+      store_tile<Tile>(p.stream, unit, tile, total, shared);
+    } else {
+      finish_split<Tile>(p, unit, tile, i - units.begin, total, shared);
+    }
+  }
+}
+
+#endif
+
+// --- Kernel: grid [clusters x k_split], as many as run at once or fewer -------------------------
+
+template <typename Tile>
+__global__ void __launch_bounds__(kThreads, 1) swap_kernel(const __grid_constant__ SwapArgs p) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  extern __shared__ uint8_t memory[];
+  uint8_t* const shared = memory + (1024 - device::shared_address(memory) % 1024) % 1024;
+  const uint32_t base = device::shared_address(shared);
+  if (threadIdx.x == 0) {
+    device::prefetch_map(p.w_map);
+    init_barriers(p.shape, base);
+  }
+  if (p.shape.k_split > 1) {
+    cluster_barrier();
+  } else {
+    __syncthreads();
+  }
+  if (p.stream.tiles != nullptr && !p.stream.plan_is_ready) device::wait_for_inputs();
+  const Units units = units_of_cluster(p);
+  if (threadIdx.x < kSwapMathThreads) {
+    multiply<Tile>(p, shared, units);
+  } else if (threadIdx.x == kSwapMathThreads) {
+    produce(p, base, units);
+  }
+  // Nobody sends to a block that is gone.
+  if (p.shape.k_split > 1) cluster_barrier();
+#endif
+}
+
+// --- Launcher -----------------------------------------------------------------------------------
+
+template <typename Tile>
+void launch_tile(const SwapArgs& args, int32_t blocks, cudaStream_t stream) {
+  launch(swap_kernel<Tile>,
+         {.grid = dim3(static_cast<uint32_t>(blocks)),
+          .block = dim3(kThreads),
+          .shared_bytes = args.shape.shared_bytes,
+          .cluster = args.shape.k_split},
+         stream, args);
+}
+
+template <bool kFp8>
+void launch_tokens(const SwapArgs& args, int32_t blocks, cudaStream_t stream) {
+  switch (args.shape.token_rows) {
+    case 8:
+      return launch_tile<Tile<8, kFp8>>(args, blocks, stream);
+    case 16:
+      return launch_tile<Tile<16, kFp8>>(args, blocks, stream);
+    case 32:
+      return launch_tile<Tile<32, kFp8>>(args, blocks, stream);
+  }
+  CHECK_EQ(args.shape.token_rows, 64);
+  launch_tile<Tile<64, kFp8>>(args, blocks, stream);
+}
+
+template <bool kFp8>
+void allow_all(int32_t bytes) {
+  allow_shared(swap_kernel<Tile<8, kFp8>>, bytes);
+  allow_shared(swap_kernel<Tile<16, kFp8>>, bytes);
+  allow_shared(swap_kernel<Tile<32, kFp8>>, bytes);
+  allow_shared(swap_kernel<Tile<64, kFp8>>, bytes);
+}
+
+// Clusters of blocks with a whole SM's shared memory each that run at once.
+int32_t clusters_at_once(const DeviceContext& context, int32_t size) {
+  if (size == 1) return context.num_sms();
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim = {static_cast<unsigned>(size), 1, 1};
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(context.num_sms() / size * size));
+  config.blockDim = dim3(kThreads);
+  config.dynamicSmemBytes = static_cast<size_t>(context.shared_bytes_max());
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  int out = 0;
+  CUDA_CHECK(cudaOccupancyMaxActiveClusters(&out, swap_kernel<Tile<64, true>>, &config));
+  return out;
+}
+
+PairedRows paired_rows(const DeviceMatrix& w, StreamOut out_kind) {
+  if (out_kind == StreamOut::kQkv) {
+    return {.pair_rows = 32,
+            .group_rows = 8,
+            .groups = 4,
+            .block_rows = 64,
+            .blocks = w.rows / 64,
+            .box_groups = 4,
+            .box_blocks = 2};
+  }
+  const bool gate_up = out_kind == StreamOut::kSiluMul;
+  return {.pair_rows = gate_up ? w.rows / 2 : 8,
+          .group_rows = gate_up ? 8 : 16,
+          .groups = w.rows / 16,
+          .block_rows = w.rows,
+          .blocks = w.count,
+          .box_groups = 8,
+          .box_blocks = 1};
+}
+
+}  // namespace
+
+Result<SwapStream> SwapStream::create(const DeviceContext& context) {
+  SwapStream out(context);
+  if (context.capability() != 90) return out;
+  TRY_ASSIGN(out.maps_, TensorMaps::create());
+  allow_all<false>(context.shared_bytes_max());
+  allow_all<true>(context.shared_bytes_max());
+  for (size_t i = 0; i < out.clusters_.size(); ++i) {
+    out.clusters_[i] = clusters_at_once(context, 1 << i);
+  }
+  return out;
+}
+
+std::optional<SwapShape> SwapStream::choose(const DeviceMatrix& w, StreamOut out_kind,
+                                            const QkvTarget* target, int32_t token_rows,
+                                            double num_tiles) const {
+  CHECK((out_kind == StreamOut::kQkv) == (target != nullptr));
+  SwapProblem problem = {.capability = context_->capability(),
+                         .dtype = w.dtype,
+                         .rows = w.rows,
+                         .cols = w.cols,
+                         .rows_per_scale = w.rows_per_scale,
+                         .clusters = clusters_};
+  if (out_kind == StreamOut::kSiluMul) problem.kind = SwapRows::kGateUp;
+  if (target != nullptr) {
+    problem.kind = SwapRows::kHeads;
+    problem.k_dim = target->k_dim;
+    problem.half = target->half;
+  }
+  return choose_swap(problem, token_rows, num_tiles, context_->shared_bytes_max());
+}
+
+const CUtensorMap& SwapStream::weight_map(const StreamParams& p) {
+  const auto at = made_.find(p.w.values);
+  if (at != made_.end()) {
+    const DeviceMatrix& of = at->second.of;
+    CHECK(of.count == p.w.count && of.rows == p.w.rows && of.cols == p.w.cols && of.ld == p.w.ld);
+    CHECK(of.dtype == p.w.dtype);
+    const auto same = [](StreamOut kind) {
+      return kind == StreamOut::kF32 ? StreamOut::kBf16 : kind;
+    };
+    if (same(at->second.out_kind) == same(p.out_kind)) return at->second.map;
+  }
+  const CUtensorMap map = maps_->paired_rows(p.w, paired_rows(p.w, p.out_kind));
+  return made_.insert_or_assign(p.w.values, Made{p.w, p.out_kind, map}).first->second.map;
+}
+
+void SwapStream::run(const StreamParams& params, const SwapShape& shape) {
+  if (params.num_tokens == 0 || params.w.rows == 0) return;
+  CHECK(maps_.has_value());
+  CHECK(params.plan != nullptr || params.num_tokens <= shape.token_rows);
+  StreamParams p = params;
+  p.shape = {.token_rows = shape.token_rows,
+             .k_blocks = shape.k_blocks,
+             .k_warps = 1,
+             .places_at = shape.places_at};
+  SwapArgs args;
+  args.w_map = weight_map(p);
+  args.stream = stream_args(p);
+  args.shape = shape;
+  const int64_t tiles_max =
+      p.plan == nullptr ? 1 : expert_tiles_max(p.num_tokens, p.w.count, shape.token_rows);
+  const int64_t resident =
+      clusters_[shape.k_split == 4 ? 2 : static_cast<size_t>(shape.k_split) - 1];
+  const auto clusters =
+      static_cast<int32_t>(std::min(resident, tiles_max * args.stream.units_per_tile));
+  CHECK_GT(clusters, 0);
+  const int32_t blocks = clusters * shape.k_split;
+  if (p.w.dtype == DType::kF8E4m3) return launch_tokens<true>(args, blocks, context_->stream());
+  launch_tokens<false>(args, blocks, context_->stream());
+}
+
+}  // namespace mimo::kernels::cuda::product

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+
+#include "base/result.h"
+#include "kernels/cuda/device_context.h"
+#include "kernels/cuda/product/stream.h"
+#include "kernels/cuda/product/swap_plan.h"
+#include "kernels/cuda/tile/tensor_maps.h"
+
+namespace mimo::kernels::cuda::product {
+
+// stream() on SM90, weights through the copy engine and wgmma. FP8 sums keep some 13 bits over 128
+// columns and are f32 from there on.
+//
+// Thread:    one.
+// Lifetime:  `context` outlives it; a weight stays where it was at its first product.
+class SwapStream {
+ public:
+  // On other parts: one that refuses everything.
+  static Result<SwapStream> create(const DeviceContext& context);
+
+  // How it would compute StreamParams with this weight, without looking at the shape in them.
+  std::optional<SwapShape> choose(const DeviceMatrix& w, StreamOut out_kind,
+                                  const QkvTarget* target, int32_t token_rows,
+                                  double num_tiles) const;
+  // `shape` from choose(); params.shape is not read. Not grouped: one tile of tokens.
+  void run(const StreamParams& params, const SwapShape& shape);
+
+ private:
+  struct Made {
+    DeviceMatrix of;
+    StreamOut out_kind;
+    CUtensorMap map;
+  };
+
+  explicit SwapStream(const DeviceContext& context) : context_(&context) {}
+  const CUtensorMap& weight_map(const StreamParams& params);
+
+  const DeviceContext* context_;
+  std::optional<TensorMaps> maps_;              // SM90
+  std::array<int32_t, 3> clusters_ = {};        // of 1, 2 and 4 blocks, that run at once
+  std::unordered_map<const void*, Made> made_;  // by where the values lie
+};
+
+}  // namespace mimo::kernels::cuda::product

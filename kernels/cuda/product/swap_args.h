@@ -1,0 +1,17 @@
+#pragma once
+
+#include <cuda.h>
+
+#include "kernels/cuda/product/stream_args.h"
+#include "kernels/cuda/product/swap_plan.h"
+
+namespace mimo::kernels::cuda::product {
+
+// stream.shape has token_rows and places_at of `shape`, for what the kernels share.
+struct SwapArgs {
+  CUtensorMap w_map;  // PairedRows
+  StreamArgs stream;
+  SwapShape shape;
+};
+
+}  // namespace mimo::kernels::cuda::product
