@@ -10,6 +10,7 @@ constexpr int32_t kMmaSyncCapability = 80;
 constexpr int32_t kMmaSyncDimMax = 256;
 constexpr int32_t kMmaSyncGroupMax = 16;
 constexpr int32_t kTmaCapability = 90;
+constexpr int32_t kWgmmaCapability = 90;
 constexpr int32_t kTmaKDimMax = 192;
 constexpr int32_t kTmaVDimMax = 128;
 
@@ -78,8 +79,18 @@ std::optional<std::string> tma_lacks(const AttentionQuery& query) {
   return mma_sync_lacks(query);
 }
 
+std::optional<std::string> wgmma_lacks(const AttentionQuery& query) {
+  if (query.capability == 0) return "it needs a GPU, and the device is the CPU";
+  if (query.capability != kWgmmaCapability) {
+    return "it needs compute capability 90 itself, and the device has " + number(query.capability);
+  }
+  return tma_lacks(query);
+}
+
 // Best first.
 constexpr Kernel kKernels[] = {
+    {"wgmma_sm90", false, "the copy engine brings the keys, prompts' products are warpgroups'",
+     wgmma_lacks},
     {"tma", false, "the copy engine streams the keys, shared out evenly by the lengths", tma_lacks},
     {"mma_sync", false, "tensor cores by instructions that every GPU from SM80 on has",
      mma_sync_lacks},

@@ -24,7 +24,8 @@ struct AttentionQuery {
 
 struct AttentionChoice {
   // "cpu": plain loops; "mma_sync": portable tensor core instructions; "tma": the same, with decode
-  // rows' keys brought by the copy engine
+  // rows' keys brought by the copy engine; "wgmma_sm90": also prompts' keys, and SM90's
+  // instructions
   std::string kernel;
   std::string reason;  // one sentence
 };

@@ -35,7 +35,9 @@ TEST(AttentionChoice, EveryDeviceHasAKernelForTheReleasedModel) {
       .k_dim = 192, .v_dim = 128, .group = 8, .sinks = true, .window = 128, .capability = 0};
 
   for (const int32_t capability : {80, 86, 89, 90, 100, 120}) {
-    const char* const kernel = capability < 90 ? "mma_sync" : "tma";
+    const char* const kernel = capability < 90    ? "mma_sync"
+                               : capability == 90 ? "wgmma_sm90"
+                                                  : "tma";
     window.capability = capability;
     expect_kernel(full_layer(capability), kernel);
     expect_kernel(window, kernel);
@@ -50,7 +52,7 @@ TEST(AttentionChoice, WidthsMayDifferEitherWay) {
     AttentionQuery query = full_layer(90);
     query.k_dim = k_dim;
     query.v_dim = v_dim;
-    expect_kernel(query, k_dim <= 192 && v_dim <= 128 ? "tma" : "mma_sync");
+    expect_kernel(query, k_dim <= 192 && v_dim <= 128 ? "wgmma_sm90" : "mma_sync");
   }
 }
 
@@ -85,7 +87,7 @@ TEST(AttentionChoice, GroupsUpToSixteen) {
   for (const int32_t group : {1, 3, 5, 8, 15, 16}) {
     AttentionQuery query = full_layer(90);
     query.group = group;
-    expect_kernel(query, "tma");
+    expect_kernel(query, "wgmma_sm90");
   }
   AttentionQuery query = full_layer(90);
   query.group = 17;
@@ -96,7 +98,7 @@ TEST(AttentionChoice, PagesOfPowersOfTwo) {
   AttentionQuery query = full_layer(90);
   for (const int32_t page_tokens : {16, 32, 64, 128}) {
     query.page_tokens = page_tokens;
-    expect_kernel(query, "tma");
+    expect_kernel(query, "wgmma_sm90");
   }
   for (const int32_t page_tokens : {1, 8, 48, 256}) {
     query.page_tokens = page_tokens;
@@ -131,7 +133,12 @@ TEST(AttentionChoice, AWishIsMetOrRefusedNeverReplaced) {
   query.wish = "mma_sync";
   expect_refused(query, Code::kUnimplemented, {"mma_sync", "CPU"});
   query.wish = "wgmma_sm90";
-  expect_refused(query, Code::kInvalidArgument, {"wgmma_sm90", "auto", "mma_sync", "cpu"});
+  expect_refused(query, Code::kUnimplemented, {"wgmma_sm90", "CPU"});
+  query.capability = 100;
+  expect_refused(query, Code::kUnimplemented, {"wgmma_sm90", "90", "100"});
+  query.wish = "flash";
+  expect_refused(query, Code::kInvalidArgument,
+                 {"flash", "auto", "wgmma_sm90", "tma", "mma_sync", "cpu"});
 }
 
 TEST(AttentionChoice, WhatIsNoLayerIsRefused) {

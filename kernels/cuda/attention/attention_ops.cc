@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "kernels/attention_choice.h"
 #include "kernels/cuda/attention/attention_kernel.h"
+#include "kernels/cuda/attention/attention_wgmma.h"
 #include "kernels/cuda/attention/stream_kernel.h"
 
 namespace mimo::kernels::cuda {
@@ -13,6 +14,7 @@ namespace {
 
 constexpr double kLog2E = 1.4426950408889634;
 constexpr int32_t kStreamCapability = 90;
+constexpr int32_t kWgmmaCapability = 90;
 
 // The first that covers these widths: kernels/attention_choice.h lets no others come here.
 const StreamKernel& stream_kernel(int32_t k_dim, int32_t v_dim) {
@@ -52,6 +54,7 @@ Result<void> AttentionOps::prepare(const StepLimits& limits) {
     TRY_ASSIGN(maps_, TensorMaps::create());
     for (const StreamKernel& kernel : stream_kernels()) kernel.allow_shared();
   }
+  if (context_.capability() == kWgmmaCapability) allow_wgmma_prompt();
   for (const AttentionKernel& kernel : attention_kernels()) {
     kernel.allow_shared(context_.shared_bytes_max());
   }
@@ -114,18 +117,28 @@ void AttentionOps::attention(const AttentionParams& p) {
   if (p.runs.num_tokens == 0 || p.runs.num_runs == 0) return;
   const std::string kernel = check(p);
   const AttentionArgs args = arguments(p);
-  if (kernel == "tma") {
-    decode_streamed(p, args);
-  } else {
-    CHECK_EQ(kernel, "mma_sync");
+  if (kernel == "mma_sync") {
     decode(p, args);
+  } else {
+    CHECK(kernel == "tma" || kernel == "wgmma_sm90");
+    decode_streamed(p, args);
   }
+  if (p.runs.rows_per_run_max > kDecodeRowsMax) prompts(p, kernel, args);
+}
 
-  if (p.runs.rows_per_run_max <= kDecodeRowsMax) return;
-  const AttentionKernel& prompt = attention_kernel(p.kv.k_dim, p.kv.v_dim);
-  CHECK_LE(prompt.prompt_bytes, context_.shared_bytes_max());
-  const auto heads = static_cast<unsigned>(p.kv.kv_heads);
-  prompt.prompt(args, {static_cast<unsigned>(prompt_tiles_max(p)), heads, 1}, context_.stream());
+void AttentionOps::prompts(const AttentionParams& p, const std::string& kernel,
+                           AttentionArgs args) {
+  const dim3 grid(static_cast<unsigned>(prompt_tiles_max(p)), static_cast<unsigned>(p.kv.kv_heads));
+  if (kernel == "wgmma_sm90") {
+    CHECK_LE(wgmma_prompt_shared_bytes(), context_.shared_bytes_max());
+    args.box_rows = box_rows_of(p);
+    launch_wgmma_prompt(args, pool_map(p.kv.k, 2 * p.kv.k_dim, args.box_rows),
+                        pool_map(p.kv.v, 2 * p.kv.v_dim, args.box_rows), grid, context_.stream());
+    return;
+  }
+  const AttentionKernel& portable = attention_kernel(p.kv.k_dim, p.kv.v_dim);
+  CHECK_LE(portable.prompt_bytes, context_.shared_bytes_max());
+  portable.prompt(args, grid, context_.stream());
 }
 
 void AttentionOps::decode(const AttentionParams& p, AttentionArgs args) {

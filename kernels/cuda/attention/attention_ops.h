@@ -19,8 +19,8 @@ namespace mimo::kernels::cuda {
 
 // Attention over the paged cache, decode rows and prompt rows in one call, by the kernels that
 // kernels/attention_choice.h chooses. A row's result depends on its own run and on how sequences
-// are split: with mma_sync that is the step's number of runs and longest run, with tma the lengths
-// of all runs; never on what the other runs hold. The same call gives the same bits.
+// are split: with mma_sync that is the step's number of runs and longest run, with the others
+// the lengths of all runs; never on what the other runs hold. The same call gives the same bits.
 //
 // Thread:    one.
 // Lifetime:  `context` outlives it.
@@ -39,6 +39,7 @@ class AttentionOps {
   std::string check(const AttentionParams& p) const;
   void decode(const AttentionParams& p, AttentionArgs args);
   void decode_streamed(const AttentionParams& p, AttentionArgs args);
+  void prompts(const AttentionParams& p, const std::string& kernel, AttentionArgs args);
   const CUtensorMap& pool_map(const void* pool, int32_t row_bytes, int32_t box_rows);
 
   DeviceContext& context_;

@@ -38,14 +38,17 @@ StreamPlan plan_stream(const AttentionParams& p, int32_t num_sms, const DecodeTu
   plan.tiles = ceil_div(int64_t{rows} * group, kDecodeTileRows);
   plan.whole_units = p.window > 0 && p.window <= kShortWindow;
   plan.share_min = plan.whole_units ? 1 : tuning.share_min;
-  // Of a window's first and last key block only some keys are wanted.
-  plan.box_rows = std::min(p.kv.page_tokens, p.window > 0 ? 16 : kKeyBlock);
+  plan.box_rows = box_rows_of(p);
   int64_t weight = int64_t{p.runs.num_runs} * plan.tiles * p.kv.kv_heads;
   if (!plan.whole_units) {
     weight *= ceil_div(int64_t{p.kv.stride} * p.kv.page_tokens, kKeyBlock) + 1;
   }
   plan.blocks = static_cast<int32_t>(std::min<int64_t>(num_sms, weight));
   return plan;
+}
+
+int32_t box_rows_of(const AttentionParams& p) {
+  return std::min(p.kv.page_tokens, p.window > 0 ? 16 : kKeyBlock);
 }
 
 int64_t decode_partials_max(int32_t num_sms, const DecodeTuning& tuning) {

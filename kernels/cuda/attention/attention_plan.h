@@ -41,6 +41,10 @@ struct StreamPlan {
 };
 StreamPlan plan_stream(const AttentionParams& p, int32_t num_sms, const DecodeTuning& tuning);
 
+// Keys that the copy engine brings at a time: of a window's first and last key block only some are
+// wanted.
+int32_t box_rows_of(const AttentionParams& p);
+
 // Blocks whose partial results the workspace must hold, at most: plan_decode() never asks for more
 // where splits_max > 1, and the streaming kernel's blocks have two each.
 int64_t decode_partials_max(int32_t num_sms, const DecodeTuning& tuning);
