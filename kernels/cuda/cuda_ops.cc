@@ -41,7 +41,10 @@ class CudaOpsImpl final : public CudaOps {
         attention_(*context_),
         products_(*context_),
         route_(*context_),
-        sampling_(*context_) {}
+        sampling_(*context_) {
+    products_.share_plans(&expert_plans_);
+    route_.share_plans(&expert_plans_);
+  }
   // What the members free may still be read by queued work.
   ~CudaOpsImpl() override {
     (void)cudaSetDevice(context_->options().device);
@@ -79,11 +82,13 @@ class CudaOpsImpl final : public CudaOps {
 
   void upload(void* to, const void* from_host, int64_t bytes) override {
     (void)idle();
+    expert_plans_.set_made(false);  // `to` may be the ids
     staging_->copy(to, from_host, bytes);
   }
   void download(void* to_host, const void* from, int64_t bytes) override;
   Result<void*> allocate_host(int64_t bytes) override { return idle().allocate_host(bytes); }
   void upload_later(void* to, const void* from_host, int64_t bytes) override {
+    expert_plans_.set_made(false);
     copy_later(to, from_host, bytes, cudaMemcpyHostToDevice);
   }
   void download_later(void* to_host, const void* from, int64_t bytes) override {
@@ -107,6 +112,7 @@ class CudaOpsImpl final : public CudaOps {
   int32_t steps_in_flight_max() const override { return kStepsInFlight; }
   Result<void> recorded(uint64_t key, const std::function<Result<void>()>& body) override {
     context_->make_current();
+    expert_plans_.set_made(false);
     return recordings_.run(key, body);
   }
   void forget_recordings() override {
@@ -178,6 +184,7 @@ class CudaOpsImpl final : public CudaOps {
   const std::unique_ptr<MarkRing> marks_;
   WeightStore weights_;
   Recordings recordings_;
+  ExpertPlans expert_plans_;
   RowOps rows_;
   AttentionOps attention_;
   ProductOps products_;

@@ -65,6 +65,7 @@ struct ProductOps::State {
   uint16_t* middle = nullptr;      // silu(gate) * up: [T, dense columns], [T * K, expert columns]
   uint16_t* expert_out = nullptr;  // [T * K, H]
   ExpertPlan plan;
+  ExpertPlans* plans = nullptr;  // shared with the router
 };
 
 StreamParams ProductOps::State::stream_params(const Input& x, const DeviceMatrix& w) const {
@@ -121,14 +122,15 @@ void ProductOps::State::plan_for(const ExpertsParams& p, int32_t tile_rows) {
   CHECK_LE(gate_up.count, limits.num_local_experts);
   CHECK_LE(gate_up.rows, 2 * limits.expert_cols_max);
   CHECK_EQ(gate_up.cols, limits.hidden);
-  plan_experts({.expert_ids = p.expert_ids,
-                .num_tokens = p.num_tokens,
-                .experts_per_token = p.experts_per_token,
-                .first_expert = p.experts->first,
-                .num_experts = gate_up.count,
-                .tile_rows = tile_rows,
-                .plan = plan},
-               context.stream());
+  const ExpertPlanParams wanted = {.expert_ids = p.expert_ids,
+                                   .num_tokens = p.num_tokens,
+                                   .experts_per_token = p.experts_per_token,
+                                   .first_expert = p.experts->first,
+                                   .num_experts = gate_up.count,
+                                   .tile_rows = tile_rows,
+                                   .plan = plan};
+  if (plans == nullptr || !plans->take(wanted)) plan_experts(wanted, context.stream());
+  if (plans != nullptr) plans->want(wanted);
 }
 
 // False: it cannot be computed so, and nothing was done.
@@ -140,8 +142,10 @@ bool ProductOps::State::swap_experts(const ExpertsParams& p) {
   const int32_t tile_rows = product::swap_expert_rows(static_cast<double>(num_pairs) / num_experts);
   const double num_tiles =
       product::experts_busy(num_pairs, num_experts) * gate_up.count / num_experts;
-  const auto first = swap->choose(gate_up, StreamOut::kSiluMul, nullptr, tile_rows, num_tiles);
-  const auto second = swap->choose(down, StreamOut::kBf16, nullptr, tile_rows, num_tiles);
+  const bool shares = product::worth_sharing(num_tiles);
+  const auto first =
+      swap->choose(gate_up, StreamOut::kSiluMul, nullptr, tile_rows, num_tiles, shares);
+  const auto second = swap->choose(down, StreamOut::kBf16, nullptr, tile_rows, num_tiles, shares);
   if (!first.has_value() || !second.has_value()) return false;
   plan_for(p, tile_rows);
 
@@ -223,6 +227,8 @@ ProductOps::ProductOps(DeviceContext& context)
     : context_(context), state_(std::make_unique<State>(context)) {}
 
 ProductOps::~ProductOps() = default;
+
+void ProductOps::share_plans(ExpertPlans* plans) { state_->plans = plans; }
 
 Result<void> ProductOps::prepare(const StepLimits& limits) {
   State& s = *state_;

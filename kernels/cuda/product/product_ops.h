@@ -5,6 +5,7 @@
 
 #include "base/result.h"
 #include "kernels/cuda/device_context.h"
+#include "kernels/cuda/route/expert_plan.h"
 #include "kernels/ops.h"
 
 namespace mimo::kernels::cuda {
@@ -20,6 +21,9 @@ class ProductOps {
   ~ProductOps();
 
   Result<void> prepare(const StepLimits& limits);
+  // experts() takes the plan that the router made, where it made the one wanted. `plans` outlives
+  // this.
+  void share_plans(ExpertPlans* plans);
   void qkv(const QkvParams& p);
   void linear(const LinearParams& p);
   void dense_ffn(const DenseFfnParams& p);

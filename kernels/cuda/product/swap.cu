@@ -376,12 +376,21 @@ void launch_tokens(const SwapArgs& args, int32_t blocks, cudaStream_t stream) {
   launch_tile<Tile<64, kFp8>>(args, blocks, stream);
 }
 
+template <typename Tile>
+void allow_tile(int32_t bytes) {
+  allow_shared(swap_kernel<Tile>, bytes);
+  // An SM that has given all it can to one block needs no other partition for the next kernel's.
+  CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(swap_kernel<Tile>),
+                                  cudaFuncAttributePreferredSharedMemoryCarveout,
+                                  cudaSharedmemCarveoutMaxShared));
+}
+
 template <bool kFp8>
 void allow_all(int32_t bytes) {
-  allow_shared(swap_kernel<Tile<8, kFp8>>, bytes);
-  allow_shared(swap_kernel<Tile<16, kFp8>>, bytes);
-  allow_shared(swap_kernel<Tile<32, kFp8>>, bytes);
-  allow_shared(swap_kernel<Tile<64, kFp8>>, bytes);
+  allow_tile<Tile<8, kFp8>>(bytes);
+  allow_tile<Tile<16, kFp8>>(bytes);
+  allow_tile<Tile<32, kFp8>>(bytes);
+  allow_tile<Tile<64, kFp8>>(bytes);
 }
 
 // Clusters of blocks with a whole SM's shared memory each that run at once.
@@ -437,7 +446,7 @@ Result<SwapStream> SwapStream::create(const DeviceContext& context) {
 
 std::optional<SwapShape> SwapStream::choose(const DeviceMatrix& w, StreamOut out_kind,
                                             const QkvTarget* target, int32_t token_rows,
-                                            double num_tiles) const {
+                                            double num_tiles, bool shares) const {
   CHECK((out_kind == StreamOut::kQkv) == (target != nullptr));
   SwapProblem problem = {.capability = context_->capability(),
                          .dtype = w.dtype,
@@ -451,7 +460,9 @@ std::optional<SwapShape> SwapStream::choose(const DeviceMatrix& w, StreamOut out
     problem.k_dim = target->k_dim;
     problem.half = target->half;
   }
-  return choose_swap(problem, token_rows, num_tiles, context_->shared_bytes_max());
+  const int32_t shared_max = context_->shared_bytes_max();
+  problem.shared_bytes_max = shares ? shared_half(shared_max) : shared_max;
+  return choose_swap(problem, token_rows, num_tiles);
 }
 
 const CUtensorMap& SwapStream::weight_map(const StreamParams& p) {

@@ -23,10 +23,11 @@ class SwapStream {
   // On other parts: one that refuses everything.
   static Result<SwapStream> create(const DeviceContext& context);
 
-  // How it would compute StreamParams with this weight, without looking at the shape in them.
+  // How it would compute StreamParams with this weight, without looking at the shape in them. With
+  // `shares` the next kernel finds room beside it.
   std::optional<SwapShape> choose(const DeviceMatrix& w, StreamOut out_kind,
-                                  const QkvTarget* target, int32_t token_rows,
-                                  double num_tiles) const;
+                                  const QkvTarget* target, int32_t token_rows, double num_tiles,
+                                  bool shares = false) const;
   // `shape` from choose(); params.shape is not read. Not grouped: one tile of tokens.
   void run(const StreamParams& params, const SwapShape& shape);
 

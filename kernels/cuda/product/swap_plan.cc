@@ -7,7 +7,8 @@ namespace mimo::kernels::cuda::product {
 namespace {
 
 constexpr int32_t kAlignment = 1024;  // of operands; where a block's shared memory begins is free
-constexpr int32_t kStagesGood = 6;    // 96 KB under way
+constexpr int32_t kReservedBytes = 1024;  // of an SM, for each block beyond the first
+constexpr int32_t kStagesGood = 6;        // 96 KB under way
 // What a unit costs beside its bytes, in column blocks: sums that cross a cluster.
 constexpr double kUnitBlocks = 0.25;
 
@@ -67,14 +68,13 @@ const char* swap_refusal(const SwapProblem& p) {
   return nullptr;
 }
 
-std::optional<SwapShape> choose_swap(const SwapProblem& p, int32_t token_rows, double num_tiles,
-                                     int32_t shared_bytes_max) {
+std::optional<SwapShape> choose_swap(const SwapProblem& p, int32_t token_rows, double num_tiles) {
   if (token_rows == 0 || swap_refusal(p) != nullptr) return std::nullopt;
   std::optional<SwapShape> best;
   double best_cost = 0.0;
   for (int32_t i = 0; i < 3; ++i) {
     const int32_t clusters = p.clusters[static_cast<size_t>(i)];
-    const auto shape = swap_shape(p.dtype, p.cols, token_rows, 1 << i, shared_bytes_max);
+    const auto shape = swap_shape(p.dtype, p.cols, token_rows, 1 << i, p.shared_bytes_max);
     if (clusters == 0 || !shape.has_value()) continue;
     const double cost = blocks_in_turn(*shape, num_tiles * num_units(p.rows), clusters);
     if (best.has_value() && cost >= best_cost) continue;
@@ -82,6 +82,15 @@ std::optional<SwapShape> choose_swap(const SwapProblem& p, int32_t token_rows, d
     best_cost = cost;
   }
   return best;
+}
+
+int32_t shared_half(int32_t shared_bytes_max) {
+  return (shared_bytes_max - kReservedBytes) / 2 / 128 * 128;
+}
+
+bool worth_sharing(double num_tiles) {
+  constexpr double kTilesFew = 40.0;
+  return num_tiles <= kTilesFew;
 }
 
 int32_t swap_token_rows(int64_t num_tokens) {

@@ -58,6 +58,7 @@ struct SwapProblem {
   int32_t half = 0;   // of kHeads
   // Clusters of 1, 2 and 4 blocks that run at once.
   std::array<int32_t, 3> clusters = {};
+  int32_t shared_bytes_max = 0;
 };
 
 // Why the kernel cannot compute it; null: it can.
@@ -66,7 +67,14 @@ const char* swap_refusal(const SwapProblem& problem);
 // For tiles of at most `token_rows` tokens, of which there are about `num_tiles`. Nothing where it
 // cannot, and for 0 `token_rows`.
 std::optional<SwapShape> choose_swap(const SwapProblem& problem, int32_t token_rows,
-                                     double num_tiles, int32_t shared_bytes_max);
+                                     double num_tiles);
+
+// What a block may take of an SM's shared memory so that the next kernel's blocks find room beside
+// it, and fetch their first weights before its end.
+int32_t shared_half(int32_t shared_bytes_max);
+// Whether two products over `num_tiles` tiles, one behind the other, should leave each other that
+// room: they are so short that a deeper ring has no use.
+bool worth_sharing(double num_tiles);
 
 // The tile that holds `num_tokens`: 8, 16, 32, 64; 0 where there is none.
 int32_t swap_token_rows(int64_t num_tokens);

@@ -15,7 +15,8 @@ SwapProblem problem(DType dtype, int32_t rows, int32_t cols, SwapRows kind = Swa
           .kind = kind,
           .k_dim = 192,
           .half = 32,
-          .clusters = {132, 66, 32}};
+          .clusters = {132, 66, 32},
+          .shared_bytes_max = kSharedMax};
 }
 
 TEST(SwapShape, PartsLieApartAndFitABlock) {
@@ -55,7 +56,7 @@ TEST(SwapShape, RefusesWhatHasNoRoom) {
 
 TEST(ChooseSwap, AClusterSharesTheColumnsWhereRowsAreFew) {
   const auto split = [](const SwapProblem& p, int32_t token_rows, double tiles) {
-    return choose_swap(p, token_rows, tiles, kSharedMax).value().k_split;
+    return choose_swap(p, token_rows, tiles).value().k_split;
   };
   const SwapProblem qkv = problem(DType::kF8E4m3, 3712, 4096, SwapRows::kHeads);
   const SwapProblem gate_up = problem(DType::kF8E4m3, 1024, 4096, SwapRows::kGateUp);
@@ -74,13 +75,24 @@ TEST(ChooseSwap, SaysWhy) {
   EXPECT_EQ(swap_refusal(p), nullptr);
   p.capability = 100;
   EXPECT_STREQ(swap_refusal(p), "swap: needs compute capability 9.0");
-  EXPECT_FALSE(choose_swap(p, 8, 1, kSharedMax).has_value());
+  EXPECT_FALSE(choose_swap(p, 8, 1).has_value());
   p = problem(DType::kF8E4m3, 3712, 4096, SwapRows::kHeads);
   p.half = 8;
   EXPECT_STREQ(swap_refusal(p),
                "swap: heads are no multiples of 64 rows, or not 64 of them are rotated");
   EXPECT_NE(swap_refusal(problem(DType::kF8E4m3, 128, 24)), nullptr);
   EXPECT_NE(swap_refusal(problem(DType::kF8E4m3, 136, 32)), nullptr);
+}
+
+TEST(SharedHalf, TwoBlocksFitAnSm) {
+  constexpr int32_t kSm = 233472;
+  EXPECT_LE(2 * (shared_half(kSharedMax) + 1024), kSm);
+  SwapProblem p = problem(DType::kF8E4m3, 1024, 4096, SwapRows::kGateUp);
+  p.shared_bytes_max = shared_half(kSharedMax);
+  EXPECT_GE(choose_swap(p, 8, experts_busy(8, 256))->stages, 5);
+  p = problem(DType::kF8E4m3, 4096, 512);
+  p.shared_bytes_max = shared_half(kSharedMax);
+  EXPECT_GE(choose_swap(p, 8, experts_busy(8, 256))->stages, 6);
 }
 
 TEST(SwapExpertRows, RoomForMoreThanTheMean) {
