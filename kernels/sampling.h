@@ -32,6 +32,13 @@ constexpr float kGreedyTemperature = 1e-5f;
 constexpr int32_t kStopIdsMax = 256;
 constexpr int32_t kBiasedIdsMax = 1024;
 
+// Greedy with nothing else asked for: see SampleParams::plain_greedy.
+inline bool is_plain_greedy(const SamplingParams& p) {
+  return p.temperature < kGreedyTemperature && p.repetition_penalty == 1.0f &&
+         p.presence_penalty == 0.0f && p.frequency_penalty == 0.0f && p.min_tokens == 0 &&
+         p.logit_bias.empty() && p.num_logprobs == -1;
+}
+
 // What a slot's draws depend on beside the logits. Penalties count `tokens`: all of them for the
 // repetition penalty, those from num_prompt on for presence and frequency.
 struct SamplerInit {

@@ -19,12 +19,6 @@ int32_t limit_of(const Model& model, const Rank::Options& options) {
   return options.vocab_limit == 0 ? model.config().vocab : options.vocab_limit;
 }
 
-bool is_plain_greedy(const kernels::SamplingParams& p) {
-  return p.temperature < kernels::kGreedyTemperature && p.repetition_penalty == 1.0f &&
-         p.presence_penalty == 0.0f && p.frequency_penalty == 0.0f && p.min_tokens == 0 &&
-         p.logit_bias.empty() && p.num_logprobs == -1;
-}
-
 }  // namespace
 
 Rank::Rank(Model& model, parallel::TpGroup& group, const Options& options)
@@ -140,10 +134,10 @@ Result<StepResult> Rank::finish() {
   if (pending_.empty()) return internal_error("finish() while no step is out");
   Pending& step = pending_.front();
   model_.ops().wait(step.mark);
-  // A device's work ends, with undefined results, when its group is broken meanwhile.
-  if (const auto whole = group_->check(); !whole.ok()) return fail(whole.error());
   StepResult result = std::move(step.result);
-  const auto taken = chooser_->take(step.work, step.copy, result.outputs);
+  // A device's work ends, with undefined results, when its group is broken meanwhile.
+  auto taken = group_->check();
+  if (taken.ok()) taken = chooser_->take(step.work, step.copy, result.outputs);
   pending_.pop_front();
   if (!taken.ok()) return fail(taken.error());
   result_digest_ = chain_result_digest(result_digest_, result.outputs);
@@ -170,7 +164,7 @@ void Rank::change_slots(const StepPlan& plan) {
     slot.num_known = static_cast<int32_t>(admission.tokens.size());
     slot.num_read = admission.num_cached;
     slot.num_logprobs = admission.sampling.num_logprobs;
-    slot.plain_greedy = is_plain_greedy(admission.sampling);
+    slot.plain_greedy = kernels::is_plain_greedy(admission.sampling);
     slot.num_prompt_logprobs = admission.num_prompt_logprobs;
     slot.raw_logits = admission.sampling.raw_logits;
     for (const kvcache::KvSpec& spec : model_.kv_specs()) {

@@ -19,8 +19,8 @@ TEST(AllReduceChoice, SmallIsOneShotThenTwoShotThenNccl) {
 }
 
 TEST(AllReduceChoice, TwoRanksStayOneShotForLonger) {
-  EXPECT_EQ(choose_all_reduce(2, 512 * kKiB, true), Algorithm::kOneShot);
-  EXPECT_EQ(choose_all_reduce(2, 512 * kKiB + 1, true), Algorithm::kTwoShot);
+  EXPECT_EQ(choose_all_reduce(2, 8192 * kKiB, true), Algorithm::kOneShot);
+  EXPECT_EQ(choose_all_reduce(2, 8192 * kKiB + 1, true), Algorithm::kNccl);
 }
 
 TEST(AllReduceChoice, WithoutPeersOrOverMoreThanAHostItIsNccl) {
