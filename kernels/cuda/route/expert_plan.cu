@@ -207,7 +207,7 @@ __global__ void __launch_bounds__(router::kPlanThreads)
   __shared__ router::PlanShared shared;
   device::let_next_start();
   device::wait_for_inputs();
-  router::plan_block(p, 1, shared);
+  router::plan_block(p, router::ReadyIds{p.expert_ids}, 1, shared);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/route/box.cuh"
 #include "kernels/cuda/route/expert_plan.h"
 #include "kernels/cuda/route/plan_limits.h"
 
@@ -13,13 +14,33 @@ namespace mimo::kernels::cuda::router {
 struct PlanShared {
   uint32_t items[kPlanWordsMax][kPlanExpertsMax];
   int32_t first_row[kPlanExpertsMax];
-  uint32_t warp_sums[kPlanThreads / 32];
+  uint32_t warp_sums[32];
 };
 
-// The held expert of pair i, 0 = the first held; -1: none of ours. Past L1: the ids may be what
-// another block has just written.
-__device__ __forceinline__ int32_t plan_expert(const ExpertPlanParams& p, int32_t i) {
-  const int32_t expert = __ldcg(p.expert_ids + i) - p.first_expert;
+// Where plan_block() finds a pair's id, twice: a kernel's before ..
+struct ReadyIds {
+  const int32_t* ids = nullptr;  // [T, K]
+  __device__ __forceinline__ int32_t first(int32_t i) const { return ids[i]; }
+  __device__ __forceinline__ int32_t last(int32_t i) const { return ids[i]; }
+};
+// .. or other blocks' of this launch.
+struct BoxIds {
+  uint32_t* words = nullptr;  // [T, K]
+  __device__ __forceinline__ int32_t first(int32_t i) const {
+    uint32_t word = 0;
+    while (word == 0) word = peek(words + i);
+    return word_id(word);
+  }
+  __device__ __forceinline__ int32_t last(int32_t i) const {
+    const int32_t id = word_id(peek(words + i));
+    put(words + i, 0);
+    return id;
+  }
+};
+
+// 0 = the first held; -1: none of ours.
+__device__ __forceinline__ int32_t held_expert(const ExpertPlanParams& p, int32_t id) {
+  const int32_t expert = id - p.first_expert;
   return expert >= 0 && expert < p.num_experts ? expert : -1;
 }
 
@@ -67,25 +88,27 @@ __device__ __forceinline__ void place_expert(const ExpertPlanParams& p, int32_t 
   *p.plan.num_tiles = first_tile + tiles;
 }
 
-// All kPlanThreads threads. Pair i is item i / pairs_an_item; no expert has an item twice.
-// fits_plan_block(). Barriers before and after are the caller's.
-__device__ inline void plan_block(const ExpertPlanParams& p, int32_t pairs_an_item,
-                                  PlanShared& shared) {
+// A block of kPlanThreads threads or more. Pair i is item i / pairs_an_item; no expert has an item
+// twice. fits_plan_block(). Barriers before and after are the caller's.
+template <typename Ids>
+__device__ __forceinline__ void plan_block(const ExpertPlanParams& p, const Ids& ids,
+                                           int32_t pairs_an_item, PlanShared& shared) {
   const auto tid = static_cast<int32_t>(threadIdx.x);
   const int32_t num_pairs = p.num_tokens * p.experts_per_token;
   const int32_t words = (num_pairs / pairs_an_item + 31) / 32;
-  for (int32_t w = 0; w < words; ++w) shared.items[w][tid] = 0;
+  const auto step = static_cast<int32_t>(blockDim.x);
+  for (int32_t w = 0; w < words && tid < kPlanExpertsMax; ++w) shared.items[w][tid] = 0;
   __syncthreads();
-  for (int32_t i = tid; i < num_pairs; i += kPlanThreads) {
-    const int32_t expert = plan_expert(p, i);
+  for (int32_t i = tid; i < num_pairs; i += step) {
+    const int32_t expert = held_expert(p, ids.first(i));
     const int32_t item = i / pairs_an_item;
     if (expert >= 0) atomicOr(&shared.items[item / 32][expert], 1u << (item % 32));
   }
   __syncthreads();
   place_expert(p, words, shared);
   __syncthreads();
-  for (int32_t i = tid; i < num_pairs; i += kPlanThreads) {
-    const int32_t expert = plan_expert(p, i);
+  for (int32_t i = tid; i < num_pairs; i += step) {
+    const int32_t expert = held_expert(p, ids.last(i));
     int32_t row = -1;
     if (expert >= 0) {
       const int32_t item = i / pairs_an_item;

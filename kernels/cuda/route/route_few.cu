@@ -117,10 +117,10 @@ __global__ void __launch_bounds__(kRouteThreads)
     const auto token = static_cast<int32_t>(threadIdx.x) / kFewExperts;
     const auto expert = static_cast<int32_t>(blockIdx.x * kFewExperts + threadIdx.x % kFewExperts);
     if (token < p.num_tokens && expert < p.num_experts) {
-      work.scores[int64_t{token} * p.num_experts + expert] = total;
+      put_score(work, token, expert, total);
     }
   }
-  finish_group(work, 0, p.num_tokens, work.arrivals.blocks, gridDim.x, 1, shared);
+  if (blockIdx.x == gridDim.x - 1) finish_group(work, 0, p.num_tokens, shared);
 }
 
 }  // namespace

@@ -13,22 +13,7 @@
 // From blocks' sums to experts and their plan, within the launch that made the sums.
 namespace mimo::kernels::cuda::router {
 
-static_assert(kRouteThreads == kPlanThreads, "one block does both");
-
-// True in every thread of the last of `num_blocks` blocks to come here; what the others wrote
-// before is then seen.
-__device__ __forceinline__ bool is_last_block(uint32_t* arrived, uint32_t num_blocks) {
-  __shared__ bool last;
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    last = atomicAdd(arrived, 1u) == num_blocks - 1;
-    if (last) *arrived = 0;
-  }
-  __syncthreads();
-  __threadfence();
-  return last;
-}
+static_assert(kRouteThreads >= kPlanThreads, "one block does both");
 
 // Bytes of shared memory that finish_group() needs: it does one thing after the other.
 inline int64_t finish_shared_bytes(int32_t num_experts, int32_t num_groups) {
@@ -41,22 +26,23 @@ inline int64_t finish_shared_bytes(int32_t num_experts, int32_t num_groups) {
 constexpr int64_t kFinishSharedMax =
     int64_t{kRouteWarps} * (2 * kRouteExpertsMax + kRouteExpertsMax / 2) * 4;
 
-// Each block that has left its sums of the tokens [first, first + count), count <= kRouteWarps; the
-// last of `num_blocks` selects their experts, and the last of `num_groups` such groups makes the
-// plan.
+__device__ __forceinline__ void put_score(const RouteWork& work, int32_t token, int32_t expert,
+                                          float score) {
+  put(work.score_box + int64_t{token} * work.route.num_experts + expert, score_word(score));
+}
+
+// One block, which may wait for all that put scores of the tokens [first, first + count), count <=
+// kRouteWarps: their experts. The block of the last tokens makes the plan, if one is wanted.
 __device__ __forceinline__ void finish_group(const RouteWork& work, int32_t first, int32_t count,
-                                             uint32_t* arrived, uint32_t num_blocks,
-                                             uint32_t num_groups, void* shared) {
-  if (!is_last_block(arrived, num_blocks)) return;
-  select_experts(work.route, PartialScores{work.scores, 1}, first, count,
+                                             void* shared) {
+  const RouteParams& p = work.route;
+  const bool plans = work.plan.num_tokens > 0;
+  select_experts(p, BoxScores{work.score_box}, first, count, plans ? work.id_box : nullptr,
                  static_cast<float*>(shared));
-  if (work.plan.num_tokens == 0) return;
-  if (num_groups == 1) {
-    __syncthreads();
-  } else if (!is_last_block(work.arrivals.groups, num_groups)) {
-    return;
-  }
-  plan_block(work.plan, work.route.experts_per_token, *static_cast<PlanShared*>(shared));
+  if (!plans || first + count < p.num_tokens) return;
+  __syncthreads();
+  plan_block(work.plan, BoxIds{work.id_box}, p.experts_per_token,
+             *static_cast<PlanShared*>(shared));
 }
 
 // Grid [kClusterBlocks, experts / kExperts, tokens / kTokens], clusters along x: a block's sums of
@@ -70,14 +56,16 @@ __device__ __forceinline__ void finish_cluster(const RouteWork& work, const Sums
   constexpr int32_t kPart = kGroup * kExperts;
   const cg::cluster_group cluster = cg::this_cluster();
   const RouteParams& p = work.route;
-  for (auto i = static_cast<int32_t>(threadIdx.x); i < kTokens * kExperts; i += kRouteThreads) {
+  for (auto i = static_cast<int32_t>(threadIdx.x); i < kTokens * kExperts;
+       i += static_cast<int32_t>(blockDim.x)) {
     total[i] = sums(i / kExperts, i % kExperts);
   }
   cluster.sync();
   const auto rank = static_cast<int32_t>(blockIdx.x);
   const int32_t first = static_cast<int32_t>(blockIdx.z) * kTokens + rank * kGroup;
   const int32_t count = min(kGroup, p.num_tokens - first);
-  for (auto i = static_cast<int32_t>(threadIdx.x); i < kPart; i += kRouteThreads) {
+  for (auto i = static_cast<int32_t>(threadIdx.x); i < kPart;
+       i += static_cast<int32_t>(blockDim.x)) {
     float sum = 0;
 #pragma unroll
     for (int32_t block = 0; block < kClusterBlocks; ++block) {
@@ -85,14 +73,10 @@ __device__ __forceinline__ void finish_cluster(const RouteWork& work, const Sums
     }
     const int32_t expert = static_cast<int32_t>(blockIdx.y) * kExperts + i % kExperts;
     if (i / kExperts >= count || expert >= p.num_experts) continue;
-    work.scores[int64_t{first + i / kExperts} * p.num_experts + expert] = sum;
+    put_score(work, first + i / kExperts, expert, sum);
   }
   cg::cluster_group::arrival_token token = cluster.barrier_arrive();
-  if (count > 0) {
-    const auto group = static_cast<uint32_t>(first) / kGroup;
-    const auto num_groups = static_cast<uint32_t>((p.num_tokens + kGroup - 1) / kGroup);
-    finish_group(work, first, count, work.arrivals.blocks + group, gridDim.y, num_groups, shared);
-  }
+  if (count > 0 && blockIdx.y == gridDim.y - 1) finish_group(work, first, count, shared);
   cluster.barrier_wait(std::move(token));  // no block leaves while another may read its total
 }
 

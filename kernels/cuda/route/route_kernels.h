@@ -11,20 +11,15 @@
 // The router's kernels; route_plan.h says which serves a step.
 namespace mimo::kernels::cuda::router {
 
-// Which groups of tokens a launch has finished; zeros between launches.
-constexpr int32_t kArrivalsMax = 64;
-struct Arrivals {
-  uint32_t* blocks = nullptr;  // [kArrivalsMax] blocks that left their scores of the group
-  uint32_t* groups = nullptr;  // [1] groups that have their experts
-};
-
 constexpr int32_t kRouteExpertsMax = 1024;
+constexpr int32_t kChosenMax = 32;  // experts of a token: a lane each
 
 struct RouteWork {
   RouteParams route;
-  float* scores = nullptr;  // [splits, T, E] sums of x w^T over a split's columns
-  Arrivals arrivals;
-  ExpertPlanParams plan;  // num_tokens 0: no plan is wanted of this launch
+  float* scores = nullptr;        // kTiles: [splits, T, E] sums of x w^T over a split's columns
+  uint64_t* score_box = nullptr;  // the others: [T, E] words of box.cuh, zeros between launches
+  uint32_t* id_box = nullptr;     // and [T, K]
+  ExpertPlanParams plan;          // num_tokens 0: no plan is wanted of this launch
 };
 
 // Dynamic shared memory, before the first launch. The bounds on experts and groups are RouteOps'.

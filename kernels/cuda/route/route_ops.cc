@@ -1,5 +1,7 @@
 #include "kernels/cuda/route/route_ops.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "kernels/cuda/route/plan_limits.h"
 #include "kernels/cuda/route/route_plan.h"
@@ -8,8 +10,6 @@ namespace mimo::kernels::cuda {
 namespace {
 
 using router::RouteKernel;
-
-constexpr int32_t kChosenMax = 32;  // a lane each
 
 void check_params(const RouteParams& p) {
   CHECK_GE(p.num_tokens, 0);
@@ -23,7 +23,7 @@ void check_params(const RouteParams& p) {
   CHECK_GT(p.groups_per_token, 0);
   CHECK_LE(p.groups_per_token, p.num_groups);
   CHECK_GT(p.experts_per_token, 0);
-  CHECK_LE(p.experts_per_token, kChosenMax);
+  CHECK_LE(p.experts_per_token, router::kChosenMax);
   CHECK_LE(p.experts_per_token, p.num_experts / p.num_groups * p.groups_per_token);
   CHECK(p.runs.context == nullptr || p.runs.row_run != nullptr);
 }
@@ -34,9 +34,13 @@ Result<void> RouteOps::prepare(const StepLimits& limits) {
   if (limits.num_experts == 0) return {};
   num_scores_ = router::route_scores_max(limits.tokens_max, limits.num_experts, context_.num_sms());
   TRY_ASSIGN(scores_, context_.allocate_array<float>(num_scores_, Purpose::kWorkspace));
-  TRY_ASSIGN(arrivals_.blocks,
-             context_.allocate_array<uint32_t>(router::kArrivalsMax, Purpose::kWorkspace));
-  TRY_ASSIGN(arrivals_.groups, context_.allocate_array<uint32_t>(1, Purpose::kWorkspace));
+  // Not by limits.experts_per_token, which not every user of a router gives.
+  num_box_tokens_ = std::min(limits.tokens_max, router::kTileClusterTokensMax);
+  TRY_ASSIGN(score_box_, context_.allocate_array<uint64_t>(
+                             int64_t{num_box_tokens_} * limits.num_experts, Purpose::kWorkspace));
+  TRY_ASSIGN(id_box_, context_.allocate_array<uint32_t>(
+                          int64_t{num_box_tokens_} * router::kChosenMax, Purpose::kWorkspace));
+  num_experts_ = limits.num_experts;
   router::prepare_few();
   router::prepare_cluster();
   router::prepare_tile();
@@ -58,12 +62,17 @@ void RouteOps::route(const RouteParams& p) {
   if (p.num_tokens == 0) return;
   const router::RoutePlan plan =
       router::plan_route({p.num_tokens, p.num_experts, p.hidden}, context_.num_sms());
-  const int32_t stored = plan.kernel == RouteKernel::kTiles ? plan.splits : 1;
-  CHECK_LE(int64_t{stored} * p.num_tokens * p.num_experts, num_scores_);
+  if (plan.kernel == RouteKernel::kTiles) {
+    CHECK_LE(int64_t{plan.splits} * p.num_tokens * p.num_experts, num_scores_);
+  } else {
+    CHECK_LE(p.num_tokens, num_box_tokens_);
+    CHECK_LE(p.num_experts, num_experts_);
+  }
   router::RouteWork work;
   work.route = p;
   work.scores = scores_;
-  work.arrivals = arrivals_;
+  work.score_box = score_box_;
+  work.id_box = id_box_;
   if (makes_plan(p, plan.kernel)) {
     work.plan = plans_->wanted();
     plans_->set_made(true);

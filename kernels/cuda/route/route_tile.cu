@@ -10,10 +10,12 @@
 namespace mimo::kernels::cuda::router {
 namespace {
 
-// --- Tile: 32 experts x 64 tokens a warp, of every kColWarps-th chunk of 32 columns
+// --- Tile: 32 experts x 32 tokens a warp, of every kColWarps-th chunk of 32 columns
 // ---------------
 constexpr int32_t kWarpExpertTiles = 2;
-constexpr int32_t kWarpTokenTiles = 8;
+constexpr int32_t kWarpTokenTiles = 4;
+constexpr int32_t kTileWarps = 16;
+constexpr int32_t kTileThreads = kTileWarps * 32;
 constexpr int32_t kWarpExperts = kWarpExpertTiles * kMmaExperts;
 constexpr int32_t kWarpTokens = kWarpTokenTiles * kMmaTokens;
 
@@ -22,7 +24,7 @@ using WarpSums = float[kWarpExpertTiles][kWarpTokenTiles][4];
 // A ring of stages in shared memory. Pitches: eight lanes that read together meet every bank once.
 template <int kExpertWarps, int kTokenWarps, int kColWarps, int kStages_>
 struct Tile {
-  static_assert(kExpertWarps * kTokenWarps * kColWarps == kRouteWarps, "every warp has its part");
+  static_assert(kExpertWarps * kTokenWarps * kColWarps == kTileWarps, "every warp has its part");
   static constexpr int kStages = kStages_;
   static constexpr int kExperts = kExpertWarps * kWarpExperts;
   static constexpr int kTokens = kTokenWarps * kWarpTokens;
@@ -35,8 +37,8 @@ struct Tile {
   };
   static constexpr int64_t kRingBytes = int64_t{kStages} * int64_t{sizeof(Stage)};
 };
-using ClusterTile = Tile<2, 1, 4, 4>;
-using WideTile = Tile<4, 2, 1, 8>;
+using ClusterTile = Tile<2, 2, 4, 4>;
+using WideTile = Tile<4, 4, 1, 8>;
 static_assert(ClusterTile::kExperts == kTileClusterSide && ClusterTile::kTokens == kTileClusterSide,
               "as route_plan.h says");
 static_assert(WideTile::kExperts == kTileSide && WideTile::kTokens == kTileSide,
@@ -61,8 +63,8 @@ __device__ __forceinline__ void load_weights(const RouteParams& p, int32_t col, 
                                              typename T::Stage& stage) {
   constexpr int32_t kPieces = T::kCols / 4;
 #pragma unroll
-  for (int32_t i = 0; i < T::kExperts * kPieces / kRouteThreads; ++i) {
-    const int32_t piece = static_cast<int32_t>(threadIdx.x) + i * kRouteThreads;
+  for (int32_t i = 0; i < T::kExperts * kPieces / kTileThreads; ++i) {
+    const int32_t piece = static_cast<int32_t>(threadIdx.x) + i * kTileThreads;
     const int32_t row = piece / kPieces;
     const int32_t at = piece % kPieces * 4;
     const int32_t expert = static_cast<int32_t>(blockIdx.y) * T::kExperts + row;
@@ -77,8 +79,8 @@ __device__ __forceinline__ void load_tokens(const RouteParams& p, int32_t col, i
                                             typename T::Stage& stage) {
   constexpr int32_t kPieces = T::kCols / 8;
 #pragma unroll
-  for (int32_t i = 0; i < T::kTokens * kPieces / kRouteThreads; ++i) {
-    const int32_t piece = static_cast<int32_t>(threadIdx.x) + i * kRouteThreads;
+  for (int32_t i = 0; i < T::kTokens * kPieces / kTileThreads; ++i) {
+    const int32_t piece = static_cast<int32_t>(threadIdx.x) + i * kTileThreads;
     const int32_t row = piece / kPieces;
     const int32_t at = piece % kPieces * 8;
     const int32_t token = static_cast<int32_t>(blockIdx.z) * T::kTokens + row;
@@ -203,13 +205,13 @@ static_assert(sizeof(ClusterSums) <= ClusterTile::kRingBytes, "it lies where the
 static_assert(int64_t{sizeof(ClusterSums::total)} + kFinishSharedMax <= ClusterTile::kRingBytes,
               "and so does what selects");
 
-__global__ void __launch_bounds__(kRouteThreads)
+__global__ void __launch_bounds__(kTileThreads, 1)
     tile_cluster_kernel(const __grid_constant__ RouteWork work, int32_t split_cols) {
   extern __shared__ __align__(16) uint8_t memory[];
   const RouteParams& p = work.route;
   const int32_t begin = static_cast<int32_t>(blockIdx.x) * split_cols;
   const int32_t end = min(begin + split_cols, p.hidden);
-  const WarpPlace place = warp_place<2, 1>();
+  const WarpPlace place = warp_place<2, 2>();
   device::let_next_start();
   WarpSums totals = {};
   sum_split<ClusterTile>(p, begin, end, place, reinterpret_cast<ClusterTile::Stage*>(memory),
@@ -232,13 +234,13 @@ __global__ void __launch_bounds__(kRouteThreads)
 
 // --- Kernels: grid [splits, ceil(E / kExperts), ceil(T / kTokens)], then grid [T / kRouteWarps]
 // ----
-__global__ void __launch_bounds__(kRouteThreads, 1)
+__global__ void __launch_bounds__(kTileThreads, 1)
     tile_kernel(const __grid_constant__ RouteWork work, int32_t split_cols) {
   extern __shared__ __align__(16) uint8_t memory[];
   const RouteParams& p = work.route;
   const int32_t begin = static_cast<int32_t>(blockIdx.x) * split_cols;
   const int32_t end = min(begin + split_cols, p.hidden);
-  const WarpPlace place = warp_place<4, 2>();
+  const WarpPlace place = warp_place<4, 4>();
   device::let_next_start();
   WarpSums totals = {};
   sum_split<WideTile>(p, begin, end, place, reinterpret_cast<WideTile::Stage*>(memory), totals);
@@ -260,7 +262,8 @@ __global__ void __launch_bounds__(kRouteThreads)
   device::wait_for_inputs();
   const int32_t first = static_cast<int32_t>(blockIdx.x) * kRouteWarps;
   select_experts(work.route, PartialScores{work.scores, num_splits}, first,
-                 min(kRouteWarps, work.route.num_tokens - first), reinterpret_cast<float*>(memory));
+                 min(kRouteWarps, work.route.num_tokens - first), nullptr,
+                 reinterpret_cast<float*>(memory));
 }
 
 uint32_t ceil_div(int32_t a, int32_t b) { return static_cast<uint32_t>((a + b - 1) / b); }
@@ -278,7 +281,7 @@ void launch_tile_cluster(const RouteWork& work, const RoutePlan& plan, cudaStrea
   CHECK_EQ(plan.tokens_a_block, ClusterTile::kTokens);
   const dim3 grid(kClusterBlocks, ceil_div(p.num_experts, ClusterTile::kExperts),
                   ceil_div(p.num_tokens, ClusterTile::kTokens));
-  launch(tile_cluster_kernel, {grid, dim3(kRouteThreads), ClusterTile::kRingBytes, kClusterBlocks},
+  launch(tile_cluster_kernel, {grid, dim3(kTileThreads), ClusterTile::kRingBytes, kClusterBlocks},
          stream, work, plan.split_cols);
 }
 
@@ -287,7 +290,7 @@ void launch_tiles(const RouteWork& work, const RoutePlan& plan, cudaStream_t str
   CHECK_EQ(plan.tokens_a_block, WideTile::kTokens);
   const dim3 grid(static_cast<uint32_t>(plan.splits), ceil_div(p.num_experts, WideTile::kExperts),
                   ceil_div(p.num_tokens, WideTile::kTokens));
-  launch(tile_kernel, {grid, dim3(kRouteThreads), WideTile::kRingBytes}, stream, work,
+  launch(tile_kernel, {grid, dim3(kTileThreads), WideTile::kRingBytes}, stream, work,
          plan.split_cols);
   const bool few = p.num_groups == 1 && p.num_experts <= 32 * kLaneExperts;
   const int64_t bytes = few ? 0 : select_shared_floats(p.num_experts, p.num_groups) * 4;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/route/box.cuh"
 #include "kernels/ops.h"
 
 // From the scores of some tokens to their experts: a block of kRouteWarps warps.
@@ -12,10 +13,14 @@ namespace mimo::kernels::cuda::router {
 constexpr int32_t kRouteWarps = 8;
 constexpr int32_t kRouteThreads = kRouteWarps * 32;
 
-// Sums of x w^T over the columns of each split.
+// Where select_experts() finds scores: a kernel's before, summed over the columns of each split ..
 struct PartialScores {
   const float* sums = nullptr;  // [num_splits, T, E]
   int32_t num_splits = 1;
+};
+// .. or other blocks' of this launch. Each word is taken once.
+struct BoxScores {
+  uint64_t* words = nullptr;  // [T, E]
 };
 
 // Floats of shared memory that select_experts() needs: scores, choices and groups a warp.
@@ -29,8 +34,8 @@ __device__ __forceinline__ uint32_t choice_key(float x) {
   return bits ^ (static_cast<uint32_t>(static_cast<int32_t>(bits) >> 31) | 0x80000000u);
 }
 
-// Splits are added in their order. The sums may be another block's: never from L1.
-__device__ __forceinline__ float full_score(const PartialScores& partial, const RouteParams& p,
+// Splits are added in their order.
+__device__ __forceinline__ float take_score(const PartialScores& partial, const RouteParams& p,
                                             int32_t token, int32_t expert) {
   const int64_t stride = int64_t{p.num_tokens} * p.num_experts;
   const float* const at = partial.sums + int64_t{token} * p.num_experts + expert;
@@ -38,6 +43,59 @@ __device__ __forceinline__ float full_score(const PartialScores& partial, const 
 #pragma unroll 8
   for (int32_t split = 1; split < partial.num_splits; ++split) sum += __ldcg(at + split * stride);
   return sum;
+}
+__device__ __forceinline__ float take_score(const BoxScores& box, const RouteParams& p,
+                                            int32_t token, int32_t expert) {
+  uint64_t* const at = box.words + int64_t{token} * p.num_experts + expert;
+  uint64_t word = 0;
+  while (word == 0) word = peek(at);
+  put(at, 0);
+  return word_score(word);
+}
+
+// scores[i]: of expert lane + 32 i; 0 where there is none. One warp.
+template <int kCount>
+__device__ __forceinline__ void take_scores(const PartialScores& partial, const RouteParams& p,
+                                            int32_t token, float (&scores)[kCount]) {
+  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+#pragma unroll
+  for (int32_t i = 0; i < kCount; ++i) {
+    const int32_t expert = lane + 32 * i;
+    scores[i] = expert < p.num_experts ? take_score(partial, p, token, expert) : 0.0f;
+  }
+}
+template <int kCount>
+__device__ __forceinline__ void take_scores(const BoxScores& box, const RouteParams& p,
+                                            int32_t token, float (&scores)[kCount]) {
+  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+  uint64_t* const at = box.words + int64_t{token} * p.num_experts + lane;
+  uint64_t words[kCount];
+  bool all = false;
+  while (!all) {
+    all = true;
+#pragma unroll
+    for (int32_t i = 0; i < kCount; ++i) {
+      words[i] = lane + 32 * i < p.num_experts ? peek(at + 32 * i) : score_word(0);
+    }
+#pragma unroll
+    for (int32_t i = 0; i < kCount; ++i) all = all && words[i] != 0;
+  }
+#pragma unroll
+  for (int32_t i = 0; i < kCount; ++i) {
+    scores[i] = word_score(words[i]);
+    if (lane + 32 * i < p.num_experts) put(at + 32 * i, 0);
+  }
+}
+
+// What lane k of a token's warp leaves of choice k. `chosen` [T, K]: words for the plan, or null.
+__device__ __forceinline__ void leave_choice(const RouteParams& p, int32_t token, int32_t id,
+                                             float weight, uint32_t* chosen) {
+  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+  if (lane >= p.experts_per_token) return;
+  const int64_t at = int64_t{token} * p.experts_per_token + lane;
+  if (chosen != nullptr) put(chosen + at, id_word(id));
+  p.expert_ids[at] = id;
+  p.expert_weights[at] = weight;
 }
 
 // -inf to the experts outside the best groups. One warp; sums: [num_groups].
@@ -86,7 +144,7 @@ __device__ __forceinline__ LaneBest lane_best(const float* choice, const uint32_
 
 // One warp, one token: score and choice are [E].
 __device__ inline void select_token(const RouteParams& p, int32_t token, const float* score,
-                                    const float* choice) {
+                                    const float* choice, uint32_t* chosen) {
   const auto lane = static_cast<int32_t>(threadIdx.x % 32);
   uint32_t taken = 0;  // bit i: the lane's i-th expert
   LaneBest best = lane_best(choice, taken, p.num_experts);
@@ -106,10 +164,7 @@ __device__ inline void select_token(const RouteParams& p, int32_t token, const f
   float sum = weight;
   for (int32_t offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0u, sum, offset);
   const float factor = (p.normalize ? 1.0f / (sum + 1e-20f) : 1.0f) * p.scaling;
-  if (!holds) return;
-  const int64_t at = int64_t{token} * p.experts_per_token + lane;
-  p.expert_ids[at] = mine;
-  p.expert_weights[at] = weight * factor;
+  leave_choice(p, token, mine, weight * factor, chosen);
 }
 
 __device__ inline bool is_padding(const RouteParams& p, int32_t token) {
@@ -117,13 +172,10 @@ __device__ inline bool is_padding(const RouteParams& p, int32_t token) {
 }
 
 // No experts, if this is padding: then true. One warp.
-__device__ __forceinline__ bool leave_out_padding(const RouteParams& p, int32_t token) {
+__device__ __forceinline__ bool leave_out_padding(const RouteParams& p, int32_t token,
+                                                  uint32_t* chosen) {
   if (!is_padding(p, token)) return false;
-  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
-  if (lane < p.experts_per_token) {
-    p.expert_ids[int64_t{token} * p.experts_per_token + lane] = -1;
-    p.expert_weights[int64_t{token} * p.experts_per_token + lane] = 0.0f;
-  }
+  leave_choice(p, token, -1, 0.0f, chosen);
   return true;
 }
 
@@ -135,23 +187,23 @@ struct LaneScores {
   float scores[kLaneExperts];
 };
 
-__device__ __forceinline__ LaneScores lane_scores(const RouteParams& p,
-                                                  const PartialScores& partial, int32_t token) {
+template <typename Source>
+__device__ __forceinline__ LaneScores lane_scores(const RouteParams& p, const Source& source,
+                                                  int32_t token) {
   const auto lane = static_cast<int32_t>(threadIdx.x % 32);
-  LaneScores out;
-  float sums[kLaneExperts];
+  float biases[kLaneExperts];
 #pragma unroll
   for (int32_t i = 0; i < kLaneExperts; ++i) {
-    const int32_t expert = lane + 32 * i;
-    sums[i] = expert < p.num_experts ? full_score(partial, p, token, expert) : 0.0f;
+    biases[i] = lane + 32 * i < p.num_experts ? __ldg(p.bias + lane + 32 * i) : 0.0f;
   }
+  float sums[kLaneExperts];
+  take_scores(source, p, token, sums);
+  LaneScores out;
 #pragma unroll
   for (int32_t i = 0; i < kLaneExperts; ++i) {
-    const int32_t expert = lane + 32 * i;
-    const bool inside = expert < p.num_experts;
-    const float bias = inside ? __ldg(p.bias + expert) : 0.0f;
+    const bool inside = lane + 32 * i < p.num_experts;
     const float score = __frcp_rn(1.0f + expf(-sums[i]));
-    const float choice = isnan(score) ? 0.0f : score + bias;
+    const float choice = isnan(score) ? 0.0f : score + biases[i];
     out.scores[i] = score;
     out.keys[i] = inside ? choice_key(choice) : 0;
   }
@@ -176,11 +228,13 @@ __device__ __forceinline__ Candidate best_of(const LaneScores& mine) {
 }
 
 // One warp, one token, all in registers: one group, at most 32 * kLaneExperts experts.
-__device__ inline void select_token_of_few(const RouteParams& p, const PartialScores& partial,
-                                           int32_t token) {
+template <typename Source>
+__device__ __forceinline__ void select_token_of_few(const RouteParams& p, const Source& source,
+                                                    int32_t token, uint32_t* chosen) {
   const auto lane = static_cast<int32_t>(threadIdx.x % 32);
-  LaneScores mine = lane_scores(p, partial, token);
-  if (leave_out_padding(p, token)) return;
+  const bool padding = is_padding(p, token);
+  LaneScores mine = lane_scores(p, source, token);
+  if (padding) return leave_choice(p, token, -1, 0.0f, chosen);
   int32_t id = 0;  // of lane k: the k-th best
   float weight = 0;
   for (int32_t k = 0; k < p.experts_per_token; ++k) {
@@ -202,10 +256,7 @@ __device__ inline void select_token_of_few(const RouteParams& p, const PartialSc
 #pragma unroll
   for (int32_t offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0u, sum, offset);
   const float factor = (p.normalize ? 1.0f / (sum + 1e-20f) : 1.0f) * p.scaling;
-  if (lane >= p.experts_per_token) return;
-  const int64_t at = int64_t{token} * p.experts_per_token + lane;
-  p.expert_ids[at] = id;
-  p.expert_weights[at] = weight * factor;
+  leave_choice(p, token, id, weight * factor, chosen);
 }
 
 __device__ __forceinline__ bool has_few_experts(const RouteParams& p) {
@@ -214,19 +265,22 @@ __device__ __forceinline__ bool has_few_experts(const RouteParams& p) {
 
 // Tokens [first, first + count), count <= kRouteWarps, a warp each. shared:
 // [select_shared_floats()].
-__device__ inline void select_experts(const RouteParams& p, const PartialScores& partial,
-                                      int32_t first, int32_t count, float* shared) {
+template <typename Source>
+__device__ __forceinline__ void select_experts(const RouteParams& p, const Source& source,
+                                               int32_t first, int32_t count, uint32_t* chosen,
+                                               float* shared) {
   const auto warp = static_cast<int32_t>(threadIdx.x / 32);
   if (has_few_experts(p)) {
-    if (warp < count) select_token_of_few(p, partial, first + warp);
+    if (warp < count) select_token_of_few(p, source, first + warp, chosen);
     return;
   }
   float* const scores = shared;
   float* const choices = scores + kRouteWarps * p.num_experts;
   float* const groups = choices + kRouteWarps * p.num_experts;
-  for (auto i = static_cast<int32_t>(threadIdx.x); i < count * p.num_experts; i += kRouteThreads) {
+  for (auto i = static_cast<int32_t>(threadIdx.x); i < count * p.num_experts;
+       i += static_cast<int32_t>(blockDim.x)) {
     const int32_t expert = i % p.num_experts;
-    const float sum = full_score(partial, p, first + i / p.num_experts, expert);
+    const float sum = take_score(source, p, first + i / p.num_experts, expert);
     const float score = 1.0f / (1.0f + expf(-sum));
     scores[i] = score;
     // A NaN row gets experts like any other; it still ends as NaN weights.
@@ -235,10 +289,10 @@ __device__ inline void select_experts(const RouteParams& p, const PartialScores&
   __syncthreads();
   if (warp >= count) return;
   const int32_t token = first + warp;
-  if (leave_out_padding(p, token)) return;
+  if (leave_out_padding(p, token, chosen)) return;
   float* const choice = choices + warp * p.num_experts;
   if (p.num_groups > 1) close_groups(p, choice, groups + warp * p.num_groups);
-  select_token(p, token, scores + warp * p.num_experts, choice);
+  select_token(p, token, scores + warp * p.num_experts, choice, chosen);
 }
 
 }  // namespace mimo::kernels::cuda::router
