@@ -174,12 +174,9 @@ Result<void> bench_case(const Case& of, const std::vector<Variant>& variants) {
 }
 
 int run(const std::string& only) {
-  const std::vector<Variant> decode = {
-      {"mma_sync", {.wish = "mma_sync"}},
-      {"mma_sync deep", {.wish = "mma_sync", .blocks_per_sm = 1, .deep_ring = true}},
-      {"tma", {.wish = "tma"}},
-      {"tma share 2", {.wish = "tma", .share_min = 2}},
-      {"tma share 4", {.wish = "tma", .share_min = 4}}};
+  const std::vector<Variant> decode = {{"mma_sync", {.wish = "mma_sync"}},
+                                       {"tma", {.wish = "tma"}},
+                                       {"tma share 4", {.wish = "tma", .share_min = 4}}};
   const std::vector<Variant> prompt = {{"mma_sync", {.wish = "mma_sync"}},
                                        {"tma", {.wish = "tma"}}};
   for (const bool prompts : {false, true}) {

@@ -12,6 +12,8 @@ constexpr int32_t kPromptTileRows = 128;
 constexpr int32_t kSplitsMax = 64;
 // Keys of one pass; passes begin at multiples of it.
 constexpr int32_t kKeyBlock = 64;
+// What the rows of a run may see together in a layer of a short window; a multiple of 16.
+constexpr int32_t kWindowKeysMax = 144;
 // Fewer keys are not worth a split: their merge costs as much as their reading. Untuned.
 constexpr int32_t kSplitKeysMin = 128;
 

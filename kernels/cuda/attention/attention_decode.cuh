@@ -244,8 +244,9 @@ __global__ void __launch_bounds__(Tile::kThreads)
   const int run = static_cast<int>(blockIdx.z);
   const int head = static_cast<int>(blockIdx.y) % p.kv_heads;
   const int first = static_cast<int>(blockIdx.y) / p.kv_heads * kDecodeTileRows;
-  if (p.row_begin[run + 1] - p.row_begin[run] > kDecodeRowsMax) return;
-  const AttentionUnit unit = unit_at(p, run, head, first, kDecodeTileRows);
+  const RunPlace place = place_of(p, run);
+  if (place.rows > kDecodeRowsMax) return;
+  const AttentionUnit unit = unit_at(p, place, run, head, first, kDecodeTileRows);
   if (unit.num_rows <= 0) return;
   if (unit.key_end <= 0) {
     if (blockIdx.x == 0) write_zeros<Tile>(p, unit);

@@ -17,9 +17,12 @@ struct AttentionKernel {
   int64_t decode_bytes = 0;
   int64_t deep_decode_bytes = 0;  // see DecodeTuning
   int64_t prompt_bytes = 0;
+  int64_t (*window_bytes)(int32_t row_tiles) = nullptr;  // 16 row_tiles packed rows of a block
   // Lets those that fit into `bytes_max` use their shared memory; once, before the first launch.
   void (*allow_shared)(int64_t bytes_max) = nullptr;
   void (*decode)(const AttentionArgs& p, dim3 grid, bool deep_ring, cudaStream_t stream) = nullptr;
+  void (*window)(const AttentionArgs& p, dim3 grid, int32_t row_tiles,
+                 cudaStream_t stream) = nullptr;
   void (*prompt)(const AttentionArgs& p, dim3 grid, cudaStream_t stream) = nullptr;
 };
 

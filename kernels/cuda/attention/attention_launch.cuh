@@ -1,8 +1,11 @@
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/cuda/attention/attention_decode.cuh"
 #include "kernels/cuda/attention/attention_kernel.h"
 #include "kernels/cuda/attention/attention_prompt.cuh"
+#include "kernels/cuda/attention/attention_window.cuh"
 #include "kernels/cuda/launch.h"
 
 namespace mimo::kernels::cuda {
@@ -12,11 +15,15 @@ template <int kK, int kV, int kDeepStages>
 struct AttentionLaunch {
   using Decode = AttentionTile<kK, kV, 4, kDecodeTileRows, 2>;
   using DeepDecode = AttentionTile<kK, kV, 4, kDecodeTileRows, kDeepStages>;
+  // Each query fragment is wanted once or twice.
+  using Window = AttentionTile<kK, kV, 8, kDecodeTileRows, 1, /*kHold=*/false>;
   using Prompt = AttentionTile<kK, kV, 8, kPromptTileRows, 2>;
 
   static void allow_shared(int64_t bytes_max) {
     allow(attention_decode_kernel<Decode>, Decode::kSharedBytes, bytes_max);
     allow(attention_decode_kernel<DeepDecode>, DeepDecode::kSharedBytes, bytes_max);
+    allow(attention_window_kernel<Window>, std::min(window_bytes(kDecodeTileRows / 16), bytes_max),
+          bytes_max);
     allow(attention_prompt_kernel<Prompt>, Prompt::kSharedBytes, bytes_max);
   }
 
@@ -30,6 +37,12 @@ struct AttentionLaunch {
     }
   }
 
+  static int64_t window_bytes(int32_t row_tiles) { return WindowShape<Window>::bytes(row_tiles); }
+  static void window(const AttentionArgs& p, dim3 grid, int32_t row_tiles, cudaStream_t stream) {
+    launch(attention_window_kernel<Window>, {grid, dim3(Window::kThreads), window_bytes(row_tiles)},
+           stream, p);
+  }
+
   static void prompt(const AttentionArgs& p, dim3 grid, cudaStream_t stream) {
     launch(attention_prompt_kernel<Prompt>, {grid, dim3(Prompt::kThreads), Prompt::kSharedBytes},
            stream, p);
@@ -41,8 +54,10 @@ struct AttentionLaunch {
             Decode::kSharedBytes,
             DeepDecode::kSharedBytes,
             Prompt::kSharedBytes,
+            window_bytes,
             allow_shared,
             decode,
+            window,
             prompt};
   }
 

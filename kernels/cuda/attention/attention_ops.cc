@@ -16,6 +16,10 @@ constexpr double kLog2E = 1.4426950408889634;
 constexpr int32_t kStreamCapability = 90;
 constexpr int32_t kWgmmaCapability = 90;
 
+int64_t window_bytes_of(const AttentionParams& p) {
+  return attention_kernel(p.kv.k_dim, p.kv.v_dim).window_bytes(plan_window(p).row_tiles);
+}
+
 // The first that covers these widths: kernels/attention_choice.h lets no others come here.
 const StreamKernel& stream_kernel(int32_t k_dim, int32_t v_dim) {
   for (const StreamKernel& kernel : stream_kernels()) {
@@ -117,7 +121,9 @@ void AttentionOps::attention(const AttentionParams& p) {
   if (p.runs.num_tokens == 0 || p.runs.num_runs == 0) return;
   const std::string kernel = check(p);
   const AttentionArgs args = arguments(p);
-  if (kernel == "mma_sync") {
+  if (takes_window(p) && window_bytes_of(p) <= context_.shared_bytes_max()) {
+    decode_window(p, args);
+  } else if (kernel == "mma_sync") {
     decode(p, args);
   } else {
     CHECK(kernel == "tma" || kernel == "wgmma_sm90");
@@ -152,6 +158,15 @@ void AttentionOps::decode(const AttentionParams& p, AttentionArgs args) {
       {static_cast<unsigned>(plan.splits_max), static_cast<unsigned>(plan.tiles * p.kv.kv_heads),
        static_cast<unsigned>(p.runs.num_runs)},
       plan.deep_ring, context_.stream());
+}
+
+void AttentionOps::decode_window(const AttentionParams& p, const AttentionArgs& args) {
+  const AttentionKernel& kernel = attention_kernel(p.kv.k_dim, p.kv.v_dim);
+  const WindowPlan plan = plan_window(p);
+  kernel.window(args,
+                {static_cast<unsigned>(plan.tiles * p.kv.kv_heads),
+                 static_cast<unsigned>(p.runs.num_runs), 1},
+                plan.row_tiles, context_.stream());
 }
 
 void AttentionOps::decode_streamed(const AttentionParams& p, AttentionArgs args) {

@@ -47,6 +47,20 @@ StreamPlan plan_stream(const AttentionParams& p, int32_t num_sms, const DecodeTu
   return plan;
 }
 
+bool takes_window(const AttentionParams& p) {
+  const int32_t rows = std::min(p.runs.rows_per_run_max, kDecodeRowsMax);
+  return p.window > 0 && p.window + rows - 1 <= kWindowKeysMax;
+}
+
+WindowPlan plan_window(const AttentionParams& p) {
+  const int32_t rows = std::min(p.runs.rows_per_run_max, kDecodeRowsMax);
+  const int32_t packed = rows * (p.num_q_heads / p.kv.kv_heads);
+  return {.tiles = ceil_div(packed, kDecodeTileRows),
+          .row_tiles = packed <= 16   ? 1
+                       : packed <= 32 ? 2
+                                      : 4};
+}
+
 int32_t box_rows_of(const AttentionParams& p) {
   return std::min(p.kv.page_tokens, p.window > 0 ? 16 : kKeyBlock);
 }

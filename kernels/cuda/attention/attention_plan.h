@@ -30,6 +30,15 @@ struct DecodePlan {
 };
 DecodePlan plan_decode(const AttentionParams& p, int32_t num_sms, const DecodeTuning& tuning);
 
+// Whether all keys that a run's decode rows see fit the window kernel. Its grid: (tiles * kv_heads,
+// runs).
+bool takes_window(const AttentionParams& p);
+struct WindowPlan {
+  int32_t tiles = 0;
+  int32_t row_tiles = 0;  // times 16 packed rows of a block: 1, 2 or 4
+};
+WindowPlan plan_window(const AttentionParams& p);
+
 // The streaming decode kernel's grid and how its work is cut. Depends on nothing that lies on the
 // device, either.
 struct StreamPlan {

@@ -49,6 +49,7 @@ struct StreamWork {
 struct StreamPlace {
   int32_t run;
   int32_t offset;
+  RunPlace of;  // the run
 };
 
 template <typename Tile>
@@ -87,15 +88,22 @@ __device__ __forceinline__ int weight_of(const AttentionArgs& p, const Attention
   return p.whole_units ? min(num, 1) : num;
 }
 
-__device__ __forceinline__ bool is_decode(const AttentionArgs& p, int run) {
-  return p.row_begin[run + 1] - p.row_begin[run] <= kDecodeRowsMax;
+__device__ __forceinline__ AttentionUnit tile_of(const AttentionArgs& p, const RunPlace& place,
+                                                 int run, int tile) {
+  return unit_at(p, place, run, 0, tile * kDecodeTileRows, kDecodeTileRows);
 }
 
-__device__ __forceinline__ int weight_of_run(const AttentionArgs& p, int run) {
-  if (run >= p.num_runs || !is_decode(p, run)) return 0;
+// Nothing where the run is not the decode kernel's.
+__device__ __forceinline__ int weight_of_tile(const AttentionArgs& p, const RunPlace& place,
+                                              const AttentionUnit& unit) {
+  return place.rows <= kDecodeRowsMax ? weight_of(p, unit) : 0;
+}
+
+__device__ __forceinline__ int weight_of_run(const AttentionArgs& p, const RunPlace& place,
+                                             int run) {
   int weight = 0;
   for (int tile = 0; tile < p.tiles; ++tile) {
-    weight += weight_of(p, unit_at(p, run, 0, tile * kDecodeTileRows, kDecodeTileRows));
+    weight += weight_of_tile(p, place, tile_of(p, place, run, tile));
   }
   return weight * p.kv_heads;
 }
@@ -105,11 +113,16 @@ struct Shares {
   int32_t weight;
   int32_t num;
   __device__ __forceinline__ int begin(int i) const {
-    return static_cast<int>(int64_t{weight} * i / num);
+    return quotient(uint64_t{static_cast<uint32_t>(weight)} * i, num);
   }
   // The share that has piece `at` of the weight.
   __device__ __forceinline__ int owner(int at) const {
-    return static_cast<int>((int64_t{at + 1} * num - 1) / weight);
+    return quotient((uint64_t{static_cast<uint32_t>(at)} + 1) * num - 1, weight);
+  }
+  // Long division is slow, and hardly ever needed.
+  __device__ __forceinline__ static int quotient(uint64_t a, int b) {
+    if (a >> 32 == 0) return static_cast<int>(static_cast<uint32_t>(a) / static_cast<uint32_t>(b));
+    return static_cast<int>(a / static_cast<uint32_t>(b));
   }
 };
 
@@ -139,29 +152,31 @@ __device__ __forceinline__ int2 scan(StreamShared<Tile>& shared, int value) {
 template <typename Tile>
 __device__ Shares find_share(const AttentionArgs& p, StreamShared<Tile>& shared) {
   constexpr int kThreads = Tile::kBlockThreads;
-  const int thread = static_cast<int>(threadIdx.x);
-  int weight = weight_of_run(p, thread);
+  int run = static_cast<int>(threadIdx.x);
+  RunPlace place = {};
+  if (run < p.num_runs) place = place_of(p, run);
+  int weight = weight_of_run(p, place, run);
   int2 sums = scan(shared, weight);
-  int all = sums.y;
+  Shares shares = {sums.y, 0};
   if (p.num_runs > kThreads) {
     int more = 0;
-    for (int run = thread + kThreads; run < p.num_runs; run += kThreads) {
-      more += weight_of_run(p, run);
+    for (int later = run + kThreads; later < p.num_runs; later += kThreads) {
+      more += weight_of_run(p, place_of(p, later), later);
     }
-    all += scan(shared, more).y;
+    shares.weight += scan(shared, more).y;
   }
-  Shares shares;
-  shares.weight = all;
-  shares.num = min(static_cast<int>(gridDim.x), (all + p.share_min - 1) / p.share_min);
+  shares.num = min(static_cast<int>(gridDim.x), (shares.weight + p.share_min - 1) / p.share_min);
   if (static_cast<int>(blockIdx.x) >= shares.num) return shares;
   const int begin = shares.begin(static_cast<int>(blockIdx.x));
-  int before = 0;
-  for (int first = 0;; first += kThreads) {
+  for (int before = 0;;) {
     const int from = before + sums.x - weight;
-    if (begin >= from && begin < from + weight) shared.place = {first + thread, begin - from};
+    if (begin >= from && begin < from + weight) shared.place = {run, begin - from, place};
     before += sums.y;
     if (before > begin) return shares;
-    weight = weight_of_run(p, first + kThreads + thread);
+    run += kThreads;
+    place = {};
+    if (run < p.num_runs) place = place_of(p, run);
+    weight = weight_of_run(p, place, run);
     sums = scan(shared, weight);
   }
 }
@@ -255,15 +270,16 @@ __device__ void bring_share(const AttentionArgs& p, const Shares& shares, Bringe
     int left = shares.begin(me + 1) - at;
     int offset = bringer.shared.place.offset;
     int run = bringer.shared.place.run;
+    RunPlace place = bringer.shared.place.of;
     int tile = 0;
     while (left > 0) {
-      work.unit = unit_at(p, run, 0, tile * kDecodeTileRows, kDecodeTileRows);
-      const int weight = is_decode(p, run) ? weight_of(p, work.unit) : 0;
+      work.unit = tile_of(p, place, run, tile);
+      const int weight = weight_of_tile(p, place, work.unit);
       if (offset >= weight * p.kv_heads) {
         offset -= weight * p.kv_heads;
         if (++tile == p.tiles) {
           tile = 0;
-          ++run;
+          place = place_of(p, ++run);
         }
         continue;
       }
@@ -295,9 +311,10 @@ __device__ void bring_share(const AttentionArgs& p, const Shares& shares, Bringe
 __device__ void write_zero_units(const AttentionArgs& p) {
   const int parts = p.v_dim / 8;
   for (int run = blockIdx.x; run < p.num_runs; run += gridDim.x) {
-    if (!is_decode(p, run)) continue;
+    const RunPlace place = place_of(p, run);
+    if (place.rows > kDecodeRowsMax) continue;
     for (int tile = 0; tile < p.tiles; ++tile) {
-      AttentionUnit unit = unit_at(p, run, 0, tile * kDecodeTileRows, kDecodeTileRows);
+      AttentionUnit unit = tile_of(p, place, run, tile);
       if (unit.num_rows <= 0 || unit.key_end > 0) continue;
       for (unit.head = 0; unit.head < p.kv_heads; ++unit.head) {
         for (int i = threadIdx.x % 32; i < unit.num_rows * parts; i += 32) {
@@ -491,57 +508,136 @@ __device__ void await_parts(const AttentionArgs& p, const StreamWork& work) {
   sync_threads(kGroupsBarrier, Tile::kThreads);
 }
 
-// This block's part of a unit's rows and columns: `lanes` lanes take turns over the splits of four
-// columns.
+// A block's part of a unit's result: items of four columns, row by row.
+struct MergePart {
+  int32_t columns;  // items of a row
+  int32_t begin;
+  int32_t num;
+  int32_t first_row;
+};
+
+// weights[row * num_splits + split] of the part's rows: a split's share in the row's result.
 template <typename Tile>
-__device__ void merge_parts(const AttentionArgs& p, const StreamWork& work) {
-  const int columns = p.v_dim / 4;
-  const int items = work.unit.num_rows * columns;
-  const int begin = items * work.split / work.num_splits;
-  const int end = items * (work.split + 1) / work.num_splits;
-  int lanes = 2;
-  while (lanes < 32 && lanes < work.num_splits) lanes *= 2;
-  const int side = 32 / lanes;  // items side by side in a warp
+__device__ __forceinline__ void weigh_parts(const AttentionArgs& p, const StreamWork& work,
+                                            const MergePart& part, float* weights) {
+  constexpr int kLaneSplits = 8;  // 256 splits: more than a device has multiprocessors
   const int lane = threadIdx.x % 32;
-  for (int first = begin + static_cast<int>(threadIdx.x) / 32 * side; first < end;
-       first += Tile::kThreads / 32 * side) {
-    const int i = min(first + lane % side, end - 1);
-    const int row = i / columns;
-    const int column = (i - row * columns) * 4;
-    float maximum = kNever;
-    float total = 0;
-    float x[4] = {};
-#pragma unroll 4
-    for (int split = lane / side; split < work.num_splits; split += lanes) {
-      const int64_t at = partial_of(work.first_block, split) * kDecodeTileRows + row;
-      const float2 stats = __ldcg(reinterpret_cast<const float2*>(p.partial_stats + at * 2));
-      const float4 y =
-          __ldcg(reinterpret_cast<const float4*>(p.partial_sums + at * p.v_dim + column));
-      const float now = fmaxf(maximum, stats.x);
-      const float keep = exp2_fast(maximum - finite(now));
-      const float weight = exp2_fast(stats.x - finite(now));
-      maximum = now;
-      total = keep * total + weight * stats.y;
-      x[0] = keep * x[0] + weight * y.x;
-      x[1] = keep * x[1] + weight * y.y;
-      x[2] = keep * x[2] + weight * y.z;
-      x[3] = keep * x[3] + weight * y.w;
-    }
+  const int num_splits = work.num_splits;
+  const int num_rows = (part.begin + part.num - 1) / part.columns - part.first_row + 1;
+  for (int r = threadIdx.x / 32; r < num_rows; r += Tile::kThreads / 32) {
+    const int row = part.first_row + r;
     const float sink = sink_of(p, work.unit, row);
-    float all = fmaxf(maximum, sink);
-    for (int o = side; o < 32; o *= 2) all = fmaxf(all, __shfl_xor_sync(kAllLanes, all, o));
-    const float weight = exp2_fast(maximum - finite(all));
-    total *= weight;
-    for (int o = side; o < 32; o *= 2) total += __shfl_xor_sync(kAllLanes, total, o);
+    float maximum = sink;
+    float2 stats[kLaneSplits];
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      x[j] *= weight;
-      for (int o = side; o < 32; o *= 2) x[j] += __shfl_xor_sync(kAllLanes, x[j], o);
+    for (int j = 0; j < kLaneSplits; ++j) {
+      const int split = lane + 32 * j;
+      stats[j] = make_float2(kNever, 0);
+      if (split < num_splits) {
+        const int64_t at = partial_of(work.first_block, split) * kDecodeTileRows + row;
+        stats[j] = __ldcg(reinterpret_cast<const float2*>(p.partial_stats + at * 2));
+      }
     }
-    total += exp2_fast(sink - finite(all));
-    if (lane < side && first + lane < end) {
-      store_bf16(p.out + row_of(p, work.unit, row) * p.v_dim + column, x,
-                 total > 0 ? 1 / total : 0.f);
+#pragma unroll
+    for (int j = 0; j < kLaneSplits; ++j) maximum = fmaxf(maximum, stats[j].x);
+#pragma unroll
+    for (int o = 16; o > 0; o /= 2) {
+      maximum = fmaxf(maximum, __shfl_xor_sync(kAllLanes, maximum, o));
+    }
+    const float base = finite(maximum);
+    float total = 0;
+#pragma unroll
+    for (int j = 0; j < kLaneSplits; ++j) {
+      stats[j].x = exp2_fast(stats[j].x - base);
+      total += stats[j].x * stats[j].y;
+    }
+#pragma unroll
+    for (int o = 16; o > 0; o /= 2) total += __shfl_xor_sync(kAllLanes, total, o);
+    total += exp2_fast(sink - base);
+    const float factor = total > 0 ? 1 / total : 0.f;
+#pragma unroll
+    for (int j = 0; j < kLaneSplits; ++j) {
+      const int split = lane + 32 * j;
+      if (split < num_splits) weights[r * num_splits + split] = stats[j].x * factor;
+    }
+  }
+}
+
+__device__ __forceinline__ void add_weighted(float (&x)[4], float weight, const float4& y) {
+  x[0] += weight * y.x;
+  x[1] += weight * y.y;
+  x[2] += weight * y.z;
+  x[3] += weight * y.w;
+}
+
+// This block's part of a unit. Where there are fewer items than threads, several threads share out
+// an item's splits: lanes of a warp add up by shuffles, warps over shared memory, in one order.
+template <typename Tile>
+__device__ __noinline__ void merge_parts(const AttentionArgs& p, const StreamWork& work,
+                            StreamShared<Tile>& shared) {
+  constexpr int kAhead = 4;
+  const int thread = static_cast<int>(threadIdx.x);
+  const int num_splits = work.num_splits;
+  MergePart part;
+  part.columns = p.v_dim / 4;
+  const int items = work.unit.num_rows * part.columns;
+  part.begin = items * work.split / num_splits;
+  part.num = items * (work.split + 1) / num_splits - part.begin;
+  if (part.num == 0) return;
+  part.first_row = part.begin / part.columns;
+  auto* const sums = reinterpret_cast<float4*>(shared.sums.values);  // [Tile::kThreads]
+  float* const weights = reinterpret_cast<float*>(sums + Tile::kThreads);
+  int width = 1;
+  while (width < Tile::kThreads && width < part.num) width *= 2;
+  const int sharers = Tile::kThreads / width;
+  const int sharer = thread / width;
+
+  for (int i = thread % width; i < (part.num + width - 1) / width * width; i += width) {
+    const int item = part.begin + min(i, part.num - 1);
+    const int row = item / part.columns;
+    const int column = (item - row * part.columns) * 4;
+    const auto from = [&](int split) {
+      const int64_t at = partial_of(work.first_block, split) * kDecodeTileRows + row;
+      return __ldcg(reinterpret_cast<const float4*>(p.partial_sums + at * p.v_dim + column));
+    };
+    float4 ahead[kAhead];
+#pragma unroll
+    for (int j = 0; j < kAhead; ++j) {
+      const int split = sharer + j * sharers;
+      ahead[j] = split < num_splits ? from(split) : make_float4(0, 0, 0, 0);
+    }
+    if (i < width) {
+      weigh_parts<Tile>(p, work, part, weights);
+      sync_threads(kGroupsBarrier, Tile::kThreads);
+    }
+    const float* const row_weights = weights + (row - part.first_row) * num_splits;
+    float x[4] = {};
+#pragma unroll
+    for (int j = 0; j < kAhead; ++j) {
+      const int split = sharer + j * sharers;
+      if (split < num_splits) add_weighted(x, row_weights[split], ahead[j]);
+    }
+#pragma unroll 8
+    for (int split = sharer + kAhead * sharers; split < num_splits; split += sharers) {
+      add_weighted(x, row_weights[split], from(split));
+    }
+    bool store = i < part.num;
+    if (sharers > 1) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        for (int o = width; o < 32; o *= 2) x[j] += __shfl_xor_sync(kAllLanes, x[j], o);
+      }
+      // One lane of a warp, or each, has a sum; rows of `width` of them.
+      const int side = max(width, 32);
+      sums[thread] = make_float4(x[0], x[1], x[2], x[3]);
+      sync_threads(kGroupsBarrier, Tile::kThreads);
+      store = store && thread < width;
+      for (int other = thread + side; store && other < Tile::kThreads; other += side) {
+        add_weighted(x, 1.0f, sums[other]);
+      }
+    }
+    if (store) {
+      store_bf16(p.out + row_of(p, work.unit, row) * p.v_dim + column, x, 1.0f);
     }
   }
 }
@@ -589,9 +685,9 @@ __device__ void attend_share(const AttentionArgs& p, uint32_t stages, StreamShar
   }
   for (int i = 0; i < num_unmerged; ++i) {
     sync_threads(kGroupsBarrier, Tile::kThreads);
-    const StreamWork work = shared.unmerged[i];
+    const StreamWork& work = shared.unmerged[i];
     await_parts<Tile>(p, work);
-    merge_parts<Tile>(p, work);
+    merge_parts(p, work, shared);
   }
 }
 

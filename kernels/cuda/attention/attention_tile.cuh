@@ -20,7 +20,7 @@ constexpr float kNever = -__builtin_huge_valf();
 constexpr unsigned kAllLanes = 0xffffffffu;
 
 // --- Tile ---------------------------------------------------------------------------------------
-template <int kK_, int kV_, int kWarps_, int kRows_, int kStages_>
+template <int kK_, int kV_, int kWarps_, int kRows_, int kStages_, bool kHold_ = (kK_ <= 192)>
 struct AttentionTile {
   static constexpr int kK = kK_;
   static constexpr int kV = kV_;
@@ -37,7 +37,7 @@ struct AttentionTile {
   static constexpr int kStageBytes = kKeyBytes + 2 * kKeyBlock * kValueStride;
   static constexpr int kSharedBytes = kQueryBytes + kStages * kStageBytes;
   // Query fragments stay in registers where they leave room for the sums.
-  static constexpr bool kHoldQueries = kK <= 192;
+  static constexpr bool kHoldQueries = kHold_;
   static_assert(kK % 64 == 0 && kV % 64 == 0, "eight lanes copy 64 columns of a row at a time");
   static_assert(kV <= kK, "the results are staged where the queries were");
   static_assert(kKeyBlock % (kThreads / 8) == 0, "every thread copies as many rows of a block");
@@ -56,29 +56,47 @@ struct AttentionUnit {
   const int32_t* table;  // the run's row of the page tables
 };
 
+// A run's place in the step and its row of the page tables, loaded at once.
+struct RunPlace {
+  int32_t token_begin;
+  int32_t rows;
+  int32_t context;
+  int32_t table_row;
+};
+__device__ __forceinline__ RunPlace place_of(const AttentionArgs& p, int run) {
+  RunPlace place;
+  place.token_begin = p.row_begin[run];
+  const int32_t token_end = p.row_begin[run + 1];
+  place.context = p.context[run];
+  place.table_row = p.slot == nullptr ? run : p.slot[run];
+  place.rows = token_end - place.token_begin;
+  return place;
+}
+
 // `tile_rows` packed rows from `first` on; num_rows <= 0 where the run has none there, key_end <= 0
 // where its rows see nothing.
-__device__ __forceinline__ AttentionUnit unit_at(const AttentionArgs& p, int run, int head,
-                                                 int first, int tile_rows) {
+__device__ __forceinline__ AttentionUnit unit_at(const AttentionArgs& p, const RunPlace& place,
+                                                 int run, int head, int first, int tile_rows) {
   AttentionUnit unit;
   unit.run = run;
   unit.head = head;
-  unit.token_begin = p.row_begin[run];
-  const int rows = p.row_begin[run + 1] - unit.token_begin;
-  const int context = p.context[run];
-  const int table_row = p.slot == nullptr ? run : p.slot[run];
-  unit.position = context - rows;
+  unit.token_begin = place.token_begin;
+  unit.position = place.context - place.rows;
   unit.first = first;
-  unit.num_rows = min(tile_rows, rows * p.group - first);
+  unit.num_rows = min(tile_rows, place.rows * p.group - first);
   unit.key_end = 0;
   unit.key_begin = 0;
-  if (context > 0 && unit.num_rows > 0) {
+  if (place.context > 0 && unit.num_rows > 0) {
     const int oldest = unit.position + first / p.group;
     unit.key_end = unit.position + (first + unit.num_rows - 1) / p.group + 1;
     if (p.window > 0) unit.key_begin = max(0, oldest - p.window + 1);
   }
-  unit.table = p.pages + int64_t{table_row} * p.stride;
+  unit.table = p.pages + int64_t{place.table_row} * p.stride;
   return unit;
+}
+__device__ __forceinline__ AttentionUnit unit_at(const AttentionArgs& p, int run, int head,
+                                                 int first, int tile_rows) {
+  return unit_at(p, place_of(p, run), run, head, first, tile_rows);
 }
 
 // The row of `out` (or q) that packed row `i` of the unit is.

@@ -187,6 +187,18 @@ TEST(AttentionCuda, DecodeAtTheWindowsEdges) {
   }
 }
 
+TEST(AttentionCuda, WindowsOfEverySize) {
+  SKIP_WITHOUT_GPU();
+  // Up to 144 keys lie in shared memory at once; some windows more are not split.
+  for (const int32_t window : {1, 16, 100, 136, 137, 138, 141, 144, 145, 200, 256, 257, 1000}) {
+    AttentionShape shape = window_layer();
+    shape.window = window;
+    check(shape, {{5000, 1}, {window, 1}, {window + 1, 1}, {7, 1}, {0, 1}});
+    check(shape, {{5003, 4}, {window, 2}, {window + 1, 3}, {8, 8}, {3000, 8}, {0, 2}});
+    check(shape, {{1001, 8}, {700, 100}});
+  }
+}
+
 TEST(AttentionCuda, SinksWithoutAWindow) {
   SKIP_WITHOUT_GPU();
   for (const Sinks sinks : kSinks) {

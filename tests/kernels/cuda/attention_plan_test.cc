@@ -86,6 +86,20 @@ TEST(AttentionPlan, StreamsTakeAShortWindowWhole) {
   EXPECT_EQ(plan_stream(p, kSms, {}).blocks, kSms);
 }
 
+TEST(AttentionPlan, TheWindowKernelHoldsAllKeysAtOnce) {
+  AttentionParams p = step(3, 1, 4096);
+  EXPECT_FALSE(takes_window(p));
+  p.window = 128;
+  EXPECT_TRUE(takes_window(p));
+  EXPECT_EQ(plan_window(p).row_tiles, 1);
+  p.runs.rows_per_run_max = 1000;
+  EXPECT_TRUE(takes_window(p)) << "decode rows beside a prompt";
+  EXPECT_EQ(plan_window(p).row_tiles, 4);
+  EXPECT_EQ(plan_window(p).tiles, 2);
+  p.window = kWindowKeysMax - 6;
+  EXPECT_FALSE(takes_window(p));
+}
+
 TEST(AttentionPlan, BoxesStayInTheirPage) {
   AttentionParams p = step(3, 4, 4096);
   for (const int32_t page_tokens : {16, 32, 64, 128}) {
