@@ -54,6 +54,8 @@ std::optional<StreamShape> choose_dense(DType dtype, int32_t cols, int32_t num_t
                                         int32_t shared_bytes_max) {
   const auto shape = stream_shape(dtype, cols, token_rows_for(num_tokens), shared_bytes_max);
   if (!shape.has_value() || !whole_vectors(dtype, cols)) return shape;
+  // cuBLASLt's. H200, 4096 x 2048 by 64 rows: 12.5 us, here 16.1.
+  if (dtype == DType::kBf16 && num_tokens > kStreamTokensMax) return std::nullopt;
   // Each further tile of tokens reads the weights again, from the L2.
   if (num_tokens > 2 * shape->token_rows) return std::nullopt;
   return shape;

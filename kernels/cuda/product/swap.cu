@@ -216,10 +216,11 @@ __device__ __forceinline__ void store_tile(const StreamArgs& p, int32_t unit, To
   }
 }
 
-// Adds up the cluster's slices, in their order, and stores. Block r of the cluster finishes warps
-// [r, r + 1) * 8 / k_split of the unit; the same warps of the other blocks send it their sums. The
-// `turn`-th unit uses buffer turn % 2. A block sends to a buffer again two units later: in between
-// it had to wait for sums that its receiver sent after the barrier below, and so after reading.
+// Adds up the cluster's slices, in their order, and stores. Block r of the cluster finishes the
+// sums of warps [r, r + 1) * 8 / k_split of the unit, which the same warps of all blocks send it;
+// all its warps share that work. The `turn`-th unit uses buffer turn % 2. A block sends to a buffer
+// again two units later: in between it had to wait for sums that its receiver sent after the
+// barrier below, and so after reading.
 template <typename Tile>
 __device__ __forceinline__ void finish_split(const SwapArgs& p, int32_t unit, TokenTile tile,
                                              uint32_t turn, float (&total)[Tile::kSums],
@@ -228,51 +229,42 @@ __device__ __forceinline__ void finish_split(const SwapArgs& p, int32_t unit, To
   const int32_t own = slice_of_block(p.shape);
   const int32_t part = kMathWarps / k_split;
   const int32_t warp = threadIdx.x / 32;
+  const int32_t lane = threadIdx.x % 32;
   const int32_t receiver = warp / part;
   const uint32_t buffer = turn % 2;
   const uint32_t base = device::shared_address(shared);
   const uint32_t barrier = sums_barrier(p.shape, base, buffer);
-  constexpr int32_t kWarpBytes = Tile::kEights * 32 * 16;
-  const auto place = [&](int32_t slot) {
-    return ((static_cast<int32_t>(buffer) * (k_split - 1) + slot) * part + warp % part) *
-               kWarpBytes +
-           static_cast<int32_t>(threadIdx.x % 32) * 16;
-  };
+  constexpr int32_t kEightBytes = 32 * 16;
+  const int32_t slice_bytes = part * Tile::kEights * kEightBytes;
+  const int32_t sums_at = p.shape.sums_at + static_cast<int32_t>(buffer) * k_split * slice_bytes;
   part_barrier(kMathBarrier, kSwapMathThreads);
-  if (threadIdx.x == 0) device::arrive_expecting(barrier, (k_split - 1) * part * kWarpBytes);
-  if (receiver != own) {
-    const int32_t slot = own < receiver ? own : own - 1;
-    const uint32_t to = address_in(base + p.shape.sums_at + place(slot), receiver);
-    const uint32_t counted = address_in(barrier, receiver);
-#pragma unroll
-    for (int n = 0; n < Tile::kEights; ++n) {
-      send(to + n * 512, total[4 * n], total[4 * n + 1], total[4 * n + 2], total[4 * n + 3],
-           counted);
-    }
-  }
-  wait_parity_cluster(barrier, turn / 2 % 2);
-  if (receiver != own) return;
-  float sums[Tile::kSums];
+  if (threadIdx.x == 0) device::arrive_expecting(barrier, k_split * slice_bytes);
+  const uint32_t to = address_in(
+      base + sums_at + own * slice_bytes + warp % part * Tile::kEights * kEightBytes + lane * 16,
+      receiver);
+  const uint32_t counted = address_in(barrier, receiver);
 #pragma unroll
   for (int n = 0; n < Tile::kEights; ++n) {
-    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    for (int32_t slice = 0; slice < k_split; ++slice) {
-      const int32_t slot = slice < own ? slice : slice - 1;
-      const float4 x =
-          slice == own
-              ? make_float4(total[4 * n], total[4 * n + 1], total[4 * n + 2], total[4 * n + 3])
-              : *shared_part<float4>(shared, p.shape.sums_at + place(slot) + n * 512);
-      sum.x += x.x;
-      sum.y += x.y;
-      sum.z += x.z;
-      sum.w += x.w;
-    }
-    sums[4 * n] = sum.x;
-    sums[4 * n + 1] = sum.y;
-    sums[4 * n + 2] = sum.z;
-    sums[4 * n + 3] = sum.w;
+    send(to + n * kEightBytes, total[4 * n], total[4 * n + 1], total[4 * n + 2], total[4 * n + 3],
+         counted);
   }
-  store_tile<Tile>(p.stream, unit, tile, sums, shared);
+  wait_parity_cluster(barrier, turn / 2 % 2);
+  for (int32_t i = warp; i < part * Tile::kEights; i += kMathWarps) {
+    const int32_t eight = i % Tile::kEights;
+    if (eight * 8 >= tile.rows) continue;
+    float sums[4] = {};
+    for (int32_t slice = 0; slice < k_split; ++slice) {
+      const float4 x =
+          *shared_part<float4>(shared, sums_at + slice * slice_bytes + i * kEightBytes + lane * 16);
+      sums[0] += x.x;
+      sums[1] += x.y;
+      sums[2] += x.z;
+      sums[3] += x.w;
+    }
+    const int32_t sixteen = unit * kMathWarps + own * part + i / Tile::kEights;
+    const RowPair rows = swap_rows(p.stream, sixteen, lane / 4);
+    store_sums(p.stream, rows, tile, eight * 8 + lane % 4 * 2, sums, shared);
+  }
 }
 
 template <typename Tile>

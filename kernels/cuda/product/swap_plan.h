@@ -75,6 +75,8 @@ int32_t shared_half(int32_t shared_bytes_max);
 // Whether two products over `num_tiles` tiles, one behind the other, should leave each other that
 // room: they are so short that a deeper ring has no use.
 bool worth_sharing(double num_tiles);
+// The same for a dense product; more tokens leave a half too small a ring.
+bool worth_sharing(int64_t weight_bytes, int32_t token_rows);
 
 // The tile that holds `num_tokens`: 8, 16, 32, 64; 0 where there is none.
 int32_t swap_token_rows(int64_t num_tokens);
