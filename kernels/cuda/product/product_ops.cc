@@ -89,8 +89,7 @@ Input ProductOps::State::quantised(const Input& x, const DeviceMatrix& w, int32_
 void ProductOps::State::dense(const Input& x, const DeviceMatrix& w, StreamOut kind, void* out,
                               int32_t num_tokens) {
   const int32_t token_rows = product::swap_token_rows(num_tokens);
-  const auto swapped = swap->choose(w, kind, nullptr, token_rows, kOneTile,
-                                    product::worth_sharing(w.value_bytes(), token_rows));
+  const auto swapped = swap->choose(w, kind, nullptr, token_rows, kOneTile);
   const auto shape = product::choose_dense(w.dtype, w.cols, num_tokens, context.shared_bytes_max());
   if (swapped.has_value() || shape.has_value()) {
     // Every block quantises what it reads anew, which is dearer than a kernel of its own for more

@@ -97,10 +97,7 @@ bool worth_sharing(double num_tiles) {
   return num_tiles <= kTilesFew;
 }
 
-bool worth_sharing(int64_t weight_bytes, int32_t token_rows) {
-  constexpr int64_t kBytesFew = 24 << 20;  // some 200 KB for each SM
-  return token_rows == 8 && weight_bytes <= kBytesFew;
-}
+bool swaps_heads(int32_t num_tokens) { return num_tokens > 1; }
 
 int32_t swap_token_rows(int64_t num_tokens) {
   for (int32_t rows = 8; rows <= kSwapTokensMax; rows *= 2) {
