@@ -10,21 +10,23 @@
 namespace mimo::kernels::cuda::router {
 namespace {
 
-// --- Tile: 32 experts x 32 tokens a warp, of every kColWarps-th chunk of 32 columns
+// --- Tile: 32 experts x 8 kTokenTiles tokens a warp, of every kColWarps-th chunk of 32 columns
 // ---------------
 constexpr int32_t kWarpExpertTiles = 2;
-constexpr int32_t kWarpTokenTiles = 4;
-constexpr int32_t kTileWarps = 16;
-constexpr int32_t kTileThreads = kTileWarps * 32;
 constexpr int32_t kWarpExperts = kWarpExpertTiles * kMmaExperts;
-constexpr int32_t kWarpTokens = kWarpTokenTiles * kMmaTokens;
 
-using WarpSums = float[kWarpExpertTiles][kWarpTokenTiles][4];
+template <int kTokenTiles>
+using WarpSums = float[kWarpExpertTiles][kTokenTiles][4];
 
 // A ring of stages in shared memory. Pitches: eight lanes that read together meet every bank once.
-template <int kExpertWarps, int kTokenWarps, int kColWarps, int kStages_>
+template <int kTokenTiles_, int kExpertWarps_, int kTokenWarps_, int kColWarps, int kStages_>
 struct Tile {
-  static_assert(kExpertWarps * kTokenWarps * kColWarps == kTileWarps, "every warp has its part");
+  static constexpr int kTokenTiles = kTokenTiles_;
+  static constexpr int kExpertWarps = kExpertWarps_;
+  static constexpr int kTokenWarps = kTokenWarps_;
+  static constexpr int kThreads = kExpertWarps * kTokenWarps * kColWarps * 32;
+  static constexpr int kWarpTokens = kTokenTiles * kMmaTokens;
+  using Sums = WarpSums<kTokenTiles>;
   static constexpr int kStages = kStages_;
   static constexpr int kExperts = kExpertWarps * kWarpExperts;
   static constexpr int kTokens = kTokenWarps * kWarpTokens;
@@ -37,8 +39,8 @@ struct Tile {
   };
   static constexpr int64_t kRingBytes = int64_t{kStages} * int64_t{sizeof(Stage)};
 };
-using ClusterTile = Tile<2, 2, 4, 4>;
-using WideTile = Tile<4, 4, 1, 8>;
+using ClusterTile = Tile<4, 2, 2, 4, 4>;
+using WideTile = Tile<8, 4, 2, 1, 8>;
 static_assert(ClusterTile::kExperts == kTileClusterSide && ClusterTile::kTokens == kTileClusterSide,
               "as route_plan.h says");
 static_assert(WideTile::kExperts == kTileSide && WideTile::kTokens == kTileSide,
@@ -49,11 +51,12 @@ struct WarpPlace {
   int32_t token = 0;
   int32_t col = 0;
 };
-template <int kExpertWarps, int kTokenWarps>
+template <typename T>
 __device__ __forceinline__ WarpPlace warp_place() {
   const auto warp = static_cast<int32_t>(threadIdx.x / 32);
-  return {warp % kExpertWarps * kWarpExperts, warp / kExpertWarps % kTokenWarps * kWarpTokens,
-          warp / (kExpertWarps * kTokenWarps) * kChunkCols};
+  return {warp % T::kExpertWarps * kWarpExperts,
+          warp / T::kExpertWarps % T::kTokenWarps * T::kWarpTokens,
+          warp / (T::kExpertWarps * T::kTokenWarps) * kChunkCols};
 }
 
 // --- Loads: columns [col, col + kCols), zeros from `end` on
@@ -63,8 +66,8 @@ __device__ __forceinline__ void load_weights(const RouteParams& p, int32_t col, 
                                              typename T::Stage& stage) {
   constexpr int32_t kPieces = T::kCols / 4;
 #pragma unroll
-  for (int32_t i = 0; i < T::kExperts * kPieces / kTileThreads; ++i) {
-    const int32_t piece = static_cast<int32_t>(threadIdx.x) + i * kTileThreads;
+  for (int32_t i = 0; i < T::kExperts * kPieces / T::kThreads; ++i) {
+    const int32_t piece = static_cast<int32_t>(threadIdx.x) + i * T::kThreads;
     const int32_t row = piece / kPieces;
     const int32_t at = piece % kPieces * 4;
     const int32_t expert = static_cast<int32_t>(blockIdx.y) * T::kExperts + row;
@@ -79,8 +82,8 @@ __device__ __forceinline__ void load_tokens(const RouteParams& p, int32_t col, i
                                             typename T::Stage& stage) {
   constexpr int32_t kPieces = T::kCols / 8;
 #pragma unroll
-  for (int32_t i = 0; i < T::kTokens * kPieces / kTileThreads; ++i) {
-    const int32_t piece = static_cast<int32_t>(threadIdx.x) + i * kTileThreads;
+  for (int32_t i = 0; i < T::kTokens * kPieces / T::kThreads; ++i) {
+    const int32_t piece = static_cast<int32_t>(threadIdx.x) + i * T::kThreads;
     const int32_t row = piece / kPieces;
     const int32_t at = piece % kPieces * 8;
     const int32_t token = static_cast<int32_t>(blockIdx.z) * T::kTokens + row;
@@ -93,12 +96,12 @@ __device__ __forceinline__ void load_tokens(const RouteParams& p, int32_t col, i
 
 template <typename T>
 __device__ __forceinline__ void multiply_stage(const typename T::Stage& stage,
-                                               const WarpPlace& place, WarpSums& sums) {
+                                               const WarpPlace& place, typename T::Sums& sums) {
   const auto lane = static_cast<int32_t>(threadIdx.x % 32);
   const int32_t col = place.col + lane % 4 * kLaneCols;
-  uint4 x[kWarpTokenTiles];
+  uint4 x[T::kTokenTiles];
 #pragma unroll
-  for (int32_t t = 0; t < kWarpTokenTiles; ++t) {
+  for (int32_t t = 0; t < T::kTokenTiles; ++t) {
     const uint16_t* const at = &stage.x[place.token + t * kMmaTokens + lane / 4][col];
     x[t] = *reinterpret_cast<const uint4*>(at);
   }
@@ -111,7 +114,7 @@ __device__ __forceinline__ void multiply_stage(const typename T::Stage& stage,
       weights.w[half][0] = *reinterpret_cast<const float4*>(at);
       weights.w[half][1] = *reinterpret_cast<const float4*>(at + 4);
     }
-    multiply_chunk<kWarpTokenTiles>(weights, x, sums[e]);
+    multiply_chunk<T::kTokenTiles>(weights, x, sums[e]);
   }
 }
 
@@ -119,11 +122,12 @@ __device__ __forceinline__ void multiply_stage(const typename T::Stage& stage,
 // it is added, rounded, to those before.
 constexpr int32_t kStagesASum = 8;
 
-__device__ __forceinline__ void add_up(WarpSums& sums, WarpSums& totals) {
+template <int kTokenTiles>
+__device__ __forceinline__ void add_up(WarpSums<kTokenTiles>& sums, WarpSums<kTokenTiles>& totals) {
 #pragma unroll
   for (int32_t e = 0; e < kWarpExpertTiles; ++e) {
 #pragma unroll
-    for (int32_t t = 0; t < kWarpTokenTiles; ++t) {
+    for (int32_t t = 0; t < kTokenTiles; ++t) {
 #pragma unroll
       for (int32_t i = 0; i < 4; ++i) {
         totals[e][t][i] += sums[e][t][i];
@@ -137,7 +141,7 @@ __device__ __forceinline__ void add_up(WarpSums& sums, WarpSums& totals) {
 template <typename T>
 __device__ __forceinline__ void sum_split(const RouteParams& p, int32_t begin, int32_t end,
                                           const WarpPlace& place, typename T::Stage* ring,
-                                          WarpSums& totals) {
+                                          typename T::Sums& totals) {
   const int32_t num_steps = (end - begin + T::kCols - 1) / T::kCols;  // none where begin > end
 #pragma unroll 1
   for (int32_t step = 0; step < T::kStages; ++step) {
@@ -149,7 +153,7 @@ __device__ __forceinline__ void sum_split(const RouteParams& p, int32_t begin, i
     load_tokens<T>(p, begin + step * T::kCols, end, ring[step]);
     device::copy_async_commit();
   }
-  WarpSums sums = {};
+  typename T::Sums sums = {};
   int32_t slot = 0;
   for (int32_t step = 0; step < num_steps; ++step) {
     if (step == 0) {
@@ -169,21 +173,21 @@ __device__ __forceinline__ void sum_split(const RouteParams& p, int32_t begin, i
     }
     multiply_stage<T>(ring[slot], place, sums);
     slot = slot + 1 == T::kStages ? 0 : slot + 1;
-    if (step % kStagesASum == kStagesASum - 1) add_up(sums, totals);
+    if (step % kStagesASum == kStagesASum - 1) add_up<T::kTokenTiles>(sums, totals);
   }
-  add_up(sums, totals);
+  add_up<T::kTokenTiles>(sums, totals);
   device::copy_async_wait<0>();
 }
 
 // put(expert, token, sum), both of the tile.
-template <typename Put>
-__device__ __forceinline__ void put_sums(const WarpSums& sums, const WarpPlace& place,
+template <int kTokenTiles, typename Put>
+__device__ __forceinline__ void put_sums(const WarpSums<kTokenTiles>& sums, const WarpPlace& place,
                                          const Put& put) {
   const auto lane = static_cast<int32_t>(threadIdx.x % 32);
 #pragma unroll
   for (int32_t e = 0; e < kWarpExpertTiles; ++e) {
 #pragma unroll
-    for (int32_t t = 0; t < kWarpTokenTiles; ++t) {
+    for (int32_t t = 0; t < kTokenTiles; ++t) {
 #pragma unroll
       for (int32_t i = 0; i < 4; ++i) {
         put(place.expert + e * kMmaExperts + i / 2 * 8 + lane / 4,
@@ -205,22 +209,23 @@ static_assert(sizeof(ClusterSums) <= ClusterTile::kRingBytes, "it lies where the
 static_assert(int64_t{sizeof(ClusterSums::total)} + kFinishSharedMax <= ClusterTile::kRingBytes,
               "and so does what selects");
 
-__global__ void __launch_bounds__(kTileThreads, 1)
+__global__ void __launch_bounds__(ClusterTile::kThreads, 1)
     tile_cluster_kernel(const __grid_constant__ RouteWork work, int32_t split_cols) {
   extern __shared__ __align__(16) uint8_t memory[];
   const RouteParams& p = work.route;
   const int32_t begin = static_cast<int32_t>(blockIdx.x) * split_cols;
   const int32_t end = min(begin + split_cols, p.hidden);
-  const WarpPlace place = warp_place<2, 2>();
+  const WarpPlace place = warp_place<ClusterTile>();
   device::let_next_start();
-  WarpSums totals = {};
+  ClusterTile::Sums totals = {};
   sum_split<ClusterTile>(p, begin, end, place, reinterpret_cast<ClusterTile::Stage*>(memory),
                          totals);
   __syncthreads();
   ClusterSums& shared = *reinterpret_cast<ClusterSums*>(memory);
   float(&sums)[ClusterTile::kTokens][ClusterSums::kPitch] = shared.sums[place.col / kChunkCols];
-  put_sums(totals, place,
-           [&sums](int32_t expert, int32_t token, float sum) { sums[token][expert] = sum; });
+  put_sums<ClusterTile::kTokenTiles>(
+      totals, place,
+      [&sums](int32_t expert, int32_t token, float sum) { sums[token][expert] = sum; });
   __syncthreads();
   const auto block_sum = [&shared](int32_t token, int32_t expert) {
     float sum = 0;
@@ -234,20 +239,20 @@ __global__ void __launch_bounds__(kTileThreads, 1)
 
 // --- Kernels: grid [splits, ceil(E / kExperts), ceil(T / kTokens)], then grid [T / kRouteWarps]
 // ----
-__global__ void __launch_bounds__(kTileThreads, 1)
+__global__ void __launch_bounds__(WideTile::kThreads, 1)
     tile_kernel(const __grid_constant__ RouteWork work, int32_t split_cols) {
   extern __shared__ __align__(16) uint8_t memory[];
   const RouteParams& p = work.route;
   const int32_t begin = static_cast<int32_t>(blockIdx.x) * split_cols;
   const int32_t end = min(begin + split_cols, p.hidden);
-  const WarpPlace place = warp_place<4, 4>();
+  const WarpPlace place = warp_place<WideTile>();
   device::let_next_start();
-  WarpSums totals = {};
+  WideTile::Sums totals = {};
   sum_split<WideTile>(p, begin, end, place, reinterpret_cast<WideTile::Stage*>(memory), totals);
   const int32_t first_expert = static_cast<int32_t>(blockIdx.y) * WideTile::kExperts;
   const int32_t first_token = static_cast<int32_t>(blockIdx.z) * WideTile::kTokens;
   float* const out = work.scores + int64_t{blockIdx.x} * p.num_tokens * p.num_experts;
-  put_sums(totals, place, [&](int32_t e, int32_t t, float sum) {
+  put_sums<WideTile::kTokenTiles>(totals, place, [&](int32_t e, int32_t t, float sum) {
     const int32_t expert = first_expert + e;
     const int32_t token = first_token + t;
     if (expert >= p.num_experts || token >= p.num_tokens) return;
@@ -281,8 +286,9 @@ void launch_tile_cluster(const RouteWork& work, const RoutePlan& plan, cudaStrea
   CHECK_EQ(plan.tokens_a_block, ClusterTile::kTokens);
   const dim3 grid(kClusterBlocks, ceil_div(p.num_experts, ClusterTile::kExperts),
                   ceil_div(p.num_tokens, ClusterTile::kTokens));
-  launch(tile_cluster_kernel, {grid, dim3(kTileThreads), ClusterTile::kRingBytes, kClusterBlocks},
-         stream, work, plan.split_cols);
+  launch(tile_cluster_kernel,
+         {grid, dim3(ClusterTile::kThreads), ClusterTile::kRingBytes, kClusterBlocks}, stream, work,
+         plan.split_cols);
 }
 
 void launch_tiles(const RouteWork& work, const RoutePlan& plan, cudaStream_t stream) {
@@ -290,7 +296,7 @@ void launch_tiles(const RouteWork& work, const RoutePlan& plan, cudaStream_t str
   CHECK_EQ(plan.tokens_a_block, WideTile::kTokens);
   const dim3 grid(static_cast<uint32_t>(plan.splits), ceil_div(p.num_experts, WideTile::kExperts),
                   ceil_div(p.num_tokens, WideTile::kTokens));
-  launch(tile_kernel, {grid, dim3(kTileThreads), WideTile::kRingBytes}, stream, work,
+  launch(tile_kernel, {grid, dim3(WideTile::kThreads), WideTile::kRingBytes}, stream, work,
          plan.split_cols);
   const bool few = p.num_groups == 1 && p.num_experts <= 32 * kLaneExperts;
   const int64_t bytes = few ? 0 : select_shared_floats(p.num_experts, p.num_groups) * 4;

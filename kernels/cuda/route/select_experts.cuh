@@ -274,6 +274,7 @@ __device__ __forceinline__ void select_experts(const RouteParams& p, const Sourc
     if (warp < count) select_token_of_few(p, source, first + warp, chosen);
     return;
   }
+  __syncthreads();  // whoever read what lay here before is done
   float* const scores = shared;
   float* const choices = scores + kRouteWarps * p.num_experts;
   float* const groups = choices + kRouteWarps * p.num_experts;
