@@ -174,7 +174,8 @@ Result<void> bench_case(const Case& of, const std::vector<Variant>& variants) {
 }
 
 int run(const std::string& only) {
-  const std::vector<Variant> decode = {{"mma_sync", {.wish = "mma_sync"}},
+  const std::vector<Variant> decode = {{"default", {}},
+                                       {"mma_sync", {.wish = "mma_sync"}},
                                        {"tma", {.wish = "tma"}},
                                        {"tma share 4", {.wish = "tma", .share_min = 4}}};
   const std::vector<Variant> prompt = {{"mma_sync", {.wish = "mma_sync"}},

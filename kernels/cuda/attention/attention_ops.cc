@@ -68,6 +68,8 @@ Result<void> AttentionOps::prepare(const StepLimits& limits) {
 std::string AttentionOps::check(const AttentionParams& p) const {
   CHECK(arrivals_ != nullptr);
   CHECK(p.kv.kv_heads > 0 && p.num_q_heads % p.kv.kv_heads == 0);
+  const std::string wish =
+      *tuning_.wish != '\0' ? tuning_.wish : measured_wish(p, context_.capability());
   const Result<AttentionChoice> choice = choose_attention({.k_dim = p.kv.k_dim,
                                                            .v_dim = p.kv.v_dim,
                                                            .group = p.num_q_heads / p.kv.kv_heads,
@@ -77,7 +79,7 @@ std::string AttentionOps::check(const AttentionParams& p) const {
                                                            .v_dtype = p.kv.v_dtype,
                                                            .page_tokens = p.kv.page_tokens,
                                                            .capability = context_.capability(),
-                                                           .wish = tuning_.wish});
+                                                           .wish = wish});
   if (!choice.ok()) {
     check_failed(__FILE__, __LINE__, "an attention kernel for this layer",
                  choice.error().to_string());
@@ -121,7 +123,7 @@ void AttentionOps::attention(const AttentionParams& p) {
   if (p.runs.num_tokens == 0 || p.runs.num_runs == 0) return;
   const std::string kernel = check(p);
   const AttentionArgs args = arguments(p);
-  if (takes_window(p) && window_bytes_of(p) <= context_.shared_bytes_max()) {
+  if (takes_window(p, context_.num_sms()) && window_bytes_of(p) <= context_.shared_bytes_max()) {
     decode_window(p, args);
   } else if (kernel == "mma_sync") {
     decode(p, args);

@@ -47,9 +47,19 @@ StreamPlan plan_stream(const AttentionParams& p, int32_t num_sms, const DecodeTu
   return plan;
 }
 
-bool takes_window(const AttentionParams& p) {
+const char* measured_wish(const AttentionParams& p, int32_t capability) {
+  constexpr int32_t kUnitsMax = 4;
+  constexpr int32_t kPackedRowsMax = 16;
+  const bool few = p.runs.num_runs * p.kv.kv_heads <= kUnitsMax &&
+                   p.runs.rows_per_run_max * (p.num_q_heads / p.kv.kv_heads) <= kPackedRowsMax;
+  const bool fits = capability == 90 && p.kv.k_dim <= 192 && p.kv.v_dim <= 128;
+  return few && fits && p.window == 0 ? "tma" : "mma_sync";
+}
+
+bool takes_window(const AttentionParams& p, int32_t num_sms) {
   const int32_t rows = std::min(p.runs.rows_per_run_max, kDecodeRowsMax);
-  return p.window > 0 && p.window + rows - 1 <= kWindowKeysMax;
+  const int32_t units = p.runs.num_runs * plan_window(p).tiles * p.kv.kv_heads;
+  return p.window > 0 && p.window + rows - 1 <= kWindowKeysMax && units <= num_sms / 2;
 }
 
 WindowPlan plan_window(const AttentionParams& p) {

@@ -8,7 +8,8 @@ namespace mimo::kernels::cuda {
 
 // How the decode kernels fill the device.
 struct DecodeTuning {
-  const char* wish = "mma_sync";  // a kernel's name of kernels/attention_choice.h
+  // A kernel's name of kernels/attention_choice.h; empty: measured_wish().
+  const char* wish = "";
   // The streaming kernel's thread blocks have so many key blocks at least.
   int32_t share_min = 1;
   // The others are mma_sync's.
@@ -30,9 +31,13 @@ struct DecodePlan {
 };
 DecodePlan plan_decode(const AttentionParams& p, int32_t num_sms, const DecodeTuning& tuning);
 
-// Whether all keys that a run's decode rows see fit the window kernel. Its grid: (tiles * kv_heads,
-// runs).
-bool takes_window(const AttentionParams& p);
+// The kernel that was measured to be fastest on an H200: "tma" for few decode rows of long runs,
+// else "mma_sync".
+const char* measured_wish(const AttentionParams& p, int32_t capability);
+
+// Whether all keys that a run's decode rows see fit the window kernel, and the blocks are so few
+// that nothing but the time of one counts. Its grid: (tiles * kv_heads, runs).
+bool takes_window(const AttentionParams& p, int32_t num_sms);
 struct WindowPlan {
   int32_t tiles = 0;
   int32_t row_tiles = 0;  // times 16 packed rows of a block: 1, 2 or 4

@@ -86,18 +86,36 @@ TEST(AttentionPlan, StreamsTakeAShortWindowWhole) {
   EXPECT_EQ(plan_stream(p, kSms, {}).blocks, kSms);
 }
 
+TEST(AttentionPlan, FewDecodeRowsAreStreamed) {
+  AttentionParams p = step(4, 1, 4096);
+  p.kv.k_dim = 192;
+  p.kv.v_dim = 128;
+  EXPECT_STREQ(measured_wish(p, 90), "tma");
+  EXPECT_STREQ(measured_wish(p, 80), "mma_sync");
+  p.window = 128;
+  EXPECT_STREQ(measured_wish(p, 90), "mma_sync");
+  p.window = 0;
+  p.kv.k_dim = 256;
+  EXPECT_STREQ(measured_wish(p, 90), "mma_sync");
+  EXPECT_STREQ(measured_wish(step(5, 1, 4096), 90), "mma_sync");
+  EXPECT_STREQ(measured_wish(step(1, 2, 4096), 90), "mma_sync");
+}
+
 TEST(AttentionPlan, TheWindowKernelHoldsAllKeysAtOnce) {
   AttentionParams p = step(3, 1, 4096);
-  EXPECT_FALSE(takes_window(p));
+  EXPECT_FALSE(takes_window(p, kSms));
   p.window = 128;
-  EXPECT_TRUE(takes_window(p));
+  EXPECT_TRUE(takes_window(p, kSms));
   EXPECT_EQ(plan_window(p).row_tiles, 1);
+  p.runs.num_runs = 67;
+  EXPECT_FALSE(takes_window(p, kSms)) << "more blocks than half the multiprocessors";
+  p.runs.num_runs = 3;
   p.runs.rows_per_run_max = 1000;
-  EXPECT_TRUE(takes_window(p)) << "decode rows beside a prompt";
+  EXPECT_TRUE(takes_window(p, kSms)) << "decode rows beside a prompt";
   EXPECT_EQ(plan_window(p).row_tiles, 4);
   EXPECT_EQ(plan_window(p).tiles, 2);
   p.window = kWindowKeysMax - 6;
-  EXPECT_FALSE(takes_window(p));
+  EXPECT_FALSE(takes_window(p, kSms));
 }
 
 TEST(AttentionPlan, BoxesStayInTheirPage) {
