@@ -3,9 +3,9 @@
 # two, the whole server, the benches. See tests/README.md.
 #
 #   tests/gpu.sh pack            where there is nvcc, with or without a GPU: builds, packs build/gpu.tar.xz
-#   tests/gpu.sh PART...         on the GPU machine: kernels sanitize model groups server kernel-bench
-#                                step-bench group-bench, or all; uses build/gpu.tar.xz when it is there and
-#                                builds the preset gpu otherwise
+#   tests/gpu.sh PART...         on the GPU machine: build kernels sanitize model groups server kernel-bench
+#                                step-bench group-bench, or all (but build); uses build/gpu.tar.xz when it
+#                                is there and builds the preset gpu otherwise
 #
 # Results go to $OUT, or build/gpu-results.
 set -uo pipefail
@@ -34,6 +34,14 @@ gather_libraries() {
   cp -Lu /usr/lib/x86_64-linux-gnu/ucx/libuct_cma.so.0 "$folder/lib/ucx/" 2>/dev/null
 }
 
+# Headers and archives that the preset gpu needs and a bare GPU machine lacks, as a prefix.
+gather_sdk() {
+  local sdk=$1/sdk
+  mkdir -p "$sdk/include" "$sdk/lib/cmake" "$sdk/share/cmake"
+  cp -r /usr/include/nlohmann /usr/include/gtest /usr/include/gmock "$sdk/include/"
+  cp /usr/lib/*/libgtest*.a /usr/lib/*/libgmock*.a "$sdk/lib/"
+}
+
 pack() {
   set -e
   cmake --preset gpu >/dev/null
@@ -48,6 +56,7 @@ pack() {
     cmake --build build/release --target mimo mimo-coordinator mimo-worker -- --quiet
     cp build/release/bin/{mimo,mimo-coordinator,mimo-worker} build/gpu/bin/libmimo_cuda.so "$pack/bin/"
     gather_libraries "$pack"
+    gather_sdk "$pack"
   fi
   find "$pack" -type f -exec strip --strip-debug {} \; 2>/dev/null
   echo "$root" >"$pack/source"
@@ -92,6 +101,23 @@ ready() {
   [ -n "$torch" ] && gpu_libraries="$gpu_libraries:$(dirname "$torch")"
   export LD_LIBRARY_PATH="$gpu_libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
   export NCCL_NVLS_ENABLE=0
+}
+
+# The preset gpu from source on this machine, which need not have gRPC, GoogleTest or nlohmann's JSON.
+part_build() {
+  local flags=(-DMIMO_TESTS=OFF)
+  [ -x /usr/bin/g++ ] && export CXX=/usr/bin/g++
+  if [ -d "$kit/sdk" ]; then
+    flags=("-DCMAKE_CXX_FLAGS=-isystem $kit/sdk/include" "-DGTEST_ROOT=$kit/sdk" "-DGTEST_LIBRARY=$kit/sdk/lib/libgtest.a"
+      "-DGTEST_MAIN_LIBRARY=$kit/sdk/lib/libgtest_main.a" "-DGTEST_INCLUDE_DIR=$kit/sdk/include" "-DGMOCK_LIBRARY=$kit/sdk/lib/libgmock.a")
+  fi
+  if cmake --preset gpu "${flags[@]}" >"$out/build.log" 2>&1 && cmake --build build/gpu -- --quiet >>"$out/build.log" 2>&1; then
+    echo "built from source: $(find build/gpu/tests build/gpu/bench -type f -executable -not -name '*.so' | wc -l) programs"
+    passed=$((passed + 1))
+  else
+    failed+=(build)
+    tail -n 25 "$out/build.log"
+  fi
 }
 
 # A gtest binary: its failures and its closing lines; the whole log stays in $out.
