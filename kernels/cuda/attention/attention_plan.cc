@@ -48,12 +48,8 @@ StreamPlan plan_stream(const AttentionParams& p, int32_t num_sms, const DecodeTu
 }
 
 const char* measured_wish(const AttentionParams& p, int32_t capability) {
-  constexpr int32_t kUnitsMax = 4;
-  constexpr int32_t kPackedRowsMax = 16;
-  const bool few = p.runs.num_runs * p.kv.kv_heads <= kUnitsMax &&
-                   p.runs.rows_per_run_max * (p.num_q_heads / p.kv.kv_heads) <= kPackedRowsMax;
   const bool fits = capability == 90 && p.kv.k_dim <= 192 && p.kv.v_dim <= 128;
-  return few && fits && p.window == 0 ? "tma" : "mma_sync";
+  return fits && p.window == 0 ? "tma" : "mma_sync";
 }
 
 bool takes_window(const AttentionParams& p, int32_t num_sms) {

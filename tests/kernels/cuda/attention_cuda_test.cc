@@ -194,7 +194,7 @@ TEST(AttentionCuda, WindowsOfEverySize) {
     AttentionShape shape = window_layer();
     shape.window = window;
     check(shape, {{5000, 1}, {window, 1}, {window + 1, 1}, {7, 1}, {0, 1}});
-    check(shape, {{5003, 4}, {window, 2}, {window + 1, 3}, {8, 8}, {3000, 8}, {0, 2}});
+    check(shape, {{5003, 4}, {window + 1, 2}, {window + 2, 3}, {8, 8}, {3000, 8}, {0, 2}});
     check(shape, {{1001, 8}, {700, 100}});
   }
 }

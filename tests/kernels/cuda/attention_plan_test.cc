@@ -86,7 +86,7 @@ TEST(AttentionPlan, StreamsTakeAShortWindowWhole) {
   EXPECT_EQ(plan_stream(p, kSms, {}).blocks, kSms);
 }
 
-TEST(AttentionPlan, FewDecodeRowsAreStreamed) {
+TEST(AttentionPlan, FullLayersAreStreamedWhereTheWidthsFit) {
   AttentionParams p = step(4, 1, 4096);
   p.kv.k_dim = 192;
   p.kv.v_dim = 128;
@@ -97,8 +97,7 @@ TEST(AttentionPlan, FewDecodeRowsAreStreamed) {
   p.window = 0;
   p.kv.k_dim = 256;
   EXPECT_STREQ(measured_wish(p, 90), "mma_sync");
-  EXPECT_STREQ(measured_wish(step(5, 1, 4096), 90), "mma_sync");
-  EXPECT_STREQ(measured_wish(step(1, 2, 4096), 90), "mma_sync");
+  EXPECT_STREQ(measured_wish(step(256, 4, 4096), 90), "tma");
 }
 
 TEST(AttentionPlan, TheWindowKernelHoldsAllKeysAtOnce) {
