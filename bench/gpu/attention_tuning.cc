@@ -179,7 +179,8 @@ int run(const std::string& only) {
                                        {"tma", {.wish = "tma"}},
                                        {"tma share 4", {.wish = "tma", .share_min = 4}}};
   const std::vector<Variant> prompt = {{"mma_sync", {.wish = "mma_sync"}},
-                                       {"tma", {.wish = "tma"}}};
+                                       {"wgmma_sm90", {.wish = "wgmma_sm90"}}};
+
   for (const bool prompts : {false, true}) {
     if (!only.empty() && only != (prompts ? "prompt" : "decode")) continue;
     for (const Case& of : prompts ? prompt_cases() : decode_cases()) {
