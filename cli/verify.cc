@@ -16,9 +16,10 @@ namespace {
 constexpr auto kStopTimeout = std::chrono::seconds(20);
 
 constexpr double kFloatTolerance = 2e-3;
-// A GPU rounds activations to bf16: a row's logits move by a few hundredths of their size, more
-// where a router's near-tie falls the other way, so single rows say little.
-constexpr double kMedianTolerance = 0.1;
+// A GPU rounds activations to bf16, and to e4m3 before FP8 products: a row's logits move by a few
+// hundredths of their size (0.18 in the median of the golden FP8 checkpoint), more where a router's
+// near-tie falls the other way, so single rows say little.
+constexpr double kMedianTolerance = 0.25;
 constexpr double kClearMargin = 0.05;
 
 struct Tally {

@@ -90,9 +90,10 @@ for tp in "${workers[@]}"; do
   [ "$tp" -gt 1 ] && kill_a_rank "$tp"
   stop "$tp"
   say "mimo verify --backend cuda --tp $tp"
-  for folder in ${VERIFY:-models/tiny}; do
-    timeout 100 "$bin/mimo" verify --model "$root/$folder" --backend cuda --tp "$tp" --logits-tolerance "${TOLERANCE:-0.002}" \
-      --log-folder "$logs" 2>&1 | tail -n "${VERIFY_LINES:-6}"
+  for folder in ${VERIFY:-models/tiny tests/golden/bf16-real-heads-window128 tests/golden/fp8-real-heads}; do
+    timeout 100 "$bin/mimo" verify --model "$root/$folder" --backend cuda --tp "$tp" \
+      --log-folder "$logs" >"$logs/verify.log" 2>&1 || fail "tp $tp: mimo verify of $folder"
+    tail -n 1 "$logs/verify.log"
   done
 done
 say "$failures failures"
