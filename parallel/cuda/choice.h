@@ -15,9 +15,9 @@ constexpr int32_t kPeersMax = 8;
 enum class Algorithm : uint8_t { kOneShot, kTwoShot, kNccl };
 const char* algorithm_name(Algorithm algorithm);  // "one_shot", "two_shot", "nccl"
 
-// Two H200s over NVLink (bench/results): one shot 3.7 us at 8 KB and 34 us at 8 MB, two shots 6.3 and
-// 36, NCCL 6.4 and 45; from 16 MB on NCCL is as fast. More ranks have not been measured: there it is
-// where published figures of an H100 and its NVSwitch cross.
+// Two H200s over NVLink (bench/results): one shot 3.7 us at 8 KB and 34 us at 8 MB, two shots 6.3
+// and 36, NCCL 6.4 and 45; from 16 MB on NCCL is as fast. More ranks have not been measured: there
+// it is where published figures of an H100 and its NVSwitch cross.
 constexpr int64_t kOneShotBytesMax = 256 * 1024;
 constexpr int64_t kOneShotBytesMaxOfTwo = 8 * 1024 * 1024;
 constexpr int64_t kTwoShotBytesMax = 8 * 1024 * 1024;

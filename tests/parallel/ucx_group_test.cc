@@ -1,11 +1,10 @@
-#include "parallel/ucx_endpoint.h"
-
 #include <gtest/gtest.h>
 
 #include <chrono>
 #include <csignal>
 #include <random>
 
+#include "parallel/ucx_endpoint.h"
 #include "tests/parallel/rank_process.h"
 
 namespace mimo::parallel {

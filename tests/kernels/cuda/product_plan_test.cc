@@ -1,6 +1,6 @@
-#include "kernels/cuda/product/stream_plan.h"
-
 #include <gtest/gtest.h>
+
+#include "kernels/cuda/product/stream_plan.h"
 
 namespace mimo::kernels::cuda::product {
 namespace {
