@@ -11,6 +11,7 @@
 #include <sstream>
 #include <string>
 
+#include "base/hex.h"
 #include "base/log.h"
 #include "bench/gpu/arguments.h"
 #include "bench/gpu/graph_timer.h"
@@ -43,24 +44,6 @@ bool measured(const Way& way, int64_t bytes) {
   return way.algorithm != Algorithm::kOneShot || bytes <= kOneShotMax;
 }
 
-std::string hex(const std::string& bytes) {
-  std::string out;
-  char text[3];
-  for (const char byte : bytes) {
-    std::snprintf(text, sizeof text, "%02x", static_cast<unsigned char>(byte));
-    out += text;
-  }
-  return out;
-}
-
-std::string from_hex(const std::string& text) {
-  std::string out;
-  for (size_t i = 0; i + 1 < text.size(); i += 2) {
-    out += static_cast<char>(std::stoi(text.substr(i, 2), nullptr, 16));
-  }
-  return out;
-}
-
 // rank RANK SIZE SOCKET: says its device's name, then for each way its address, hears all, and says
 // a time for each size.
 int run_rank(int argc, char** argv) {
@@ -79,9 +62,9 @@ int run_rank(int argc, char** argv) {
   for (const Way& way : kWays) {
     auto endpoint =
         NcclEndpoint::open(*memory, {.is_rank_0 = rank == 0, .algorithm = way.algorithm}).value();
-    write_line(fd, hex(endpoint->address()));
+    write_line(fd, to_hex(endpoint->address()));
     std::vector<std::string> addresses;
-    for (int32_t r = 0; r < size; ++r) addresses.push_back(from_hex(read_line(fd)));
+    for (int32_t r = 0; r < size; ++r) addresses.push_back(from_hex(read_line(fd)).value());
     auto group = endpoint->form(rank, addresses, Epoch{1}, kTimeoutMs).value();
     for (int64_t bytes = kBytesMin; bytes <= kBytesMax; bytes *= 2) {
       if (!measured(way, bytes)) continue;

@@ -8,9 +8,11 @@
 #include <cstdarg>
 #include <cstdio>
 #include <mutex>
+#include <optional>
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "base/hex.h"
 #include "base/log.h"
 
 namespace mimo::parallel {
@@ -28,21 +30,6 @@ std::vector<uint8_t> checksum(std::span<const uint8_t> bytes) {
   ByteWriter writer;
   writer.fixed(hash_bytes(bytes));
   return writer.take();
-}
-
-std::string to_hex(std::span<const uint8_t> bytes) {
-  constexpr char kDigits[] = "0123456789abcdef";
-  std::string text;
-  for (const uint8_t byte : bytes) {
-    text += kDigits[byte >> 4];
-    text += kDigits[byte & 15];
-  }
-  return text;
-}
-
-int nibble(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 // UCX writes its messages to stdout. They become log lines: what is wrong for us comes back as a
@@ -168,13 +155,10 @@ Result<std::vector<uint8_t>> UcxWorker::parse_address(const std::string& text) {
   const std::string prefix = kAddressPrefix;
   if (text.compare(0, prefix.size(), prefix) != 0) return error;
   const std::string digits = text.substr(prefix.size());
-  if (digits.size() % 2 != 0 || digits.size() > 2 * kAddressBytesMax) return error;
-  std::vector<uint8_t> bytes;
-  for (size_t i = 0; i < digits.size(); i += 2) {
-    const int high = nibble(digits[i]), low = nibble(digits[i + 1]);
-    if (high < 0 || low < 0) return error;
-    bytes.push_back(static_cast<uint8_t>(high * 16 + low));
-  }
+  if (digits.size() > 2 * kAddressBytesMax) return error;
+  const std::optional<std::string> decoded = from_hex(digits);
+  if (!decoded.has_value()) return error;
+  std::vector<uint8_t> bytes(decoded->begin(), decoded->end());
   if (bytes.size() <= kChecksumBytes) return error;
   const std::vector<uint8_t> sum(bytes.begin(), bytes.begin() + kChecksumBytes);
   bytes.erase(bytes.begin(), bytes.begin() + kChecksumBytes);

@@ -49,7 +49,8 @@ StreamPlan plan_stream(const AttentionParams& p, int32_t num_sms, const DecodeTu
 
 const char* measured_wish(const AttentionParams& p, int32_t capability) {
   const bool fits = capability == 90 && p.kv.k_dim <= 192 && p.kv.v_dim <= 128;
-  return fits && p.window == 0 ? "tma" : "mma_sync";
+  if (!fits || p.window > 0) return "mma_sync";
+  return p.runs.rows_per_run_max > kDecodeRowsMax ? "wgmma_sm90" : "tma";
 }
 
 bool takes_window(const AttentionParams& p, int32_t num_sms) {

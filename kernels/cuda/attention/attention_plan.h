@@ -31,9 +31,8 @@ struct DecodePlan {
 };
 DecodePlan plan_decode(const AttentionParams& p, int32_t num_sms, const DecodeTuning& tuning);
 
-// The kernel that was measured to be fastest on an H200: "tma" without a window, else "mma_sync".
-// Prompts are faster by "wgmma_sm90" (8k tokens: 615 us, mma_sync 1220), with which no whole model
-// has run yet.
+// The kernel that was measured to be fastest on an H200: without a window "wgmma_sm90" where there
+// are prompts (8k tokens: 615 us, mma_sync 1220) and "tma" where there are none, else "mma_sync".
 // 16 heads of 192/128, us, mma_sync and tma: one run of 4k 16.3 and 10.8, of 32k 30.1 and 16.2; 16
 // of 4k 24.7 and 25.3; 64 of 32k 343 and 336; 64 of 1 to 32k 209 and 110; 16 of 4k with 4 rows 51
 // and 36.

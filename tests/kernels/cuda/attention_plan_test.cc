@@ -98,6 +98,7 @@ TEST(AttentionPlan, FullLayersAreStreamedWhereTheWidthsFit) {
   p.kv.k_dim = 256;
   EXPECT_STREQ(measured_wish(p, 90), "mma_sync");
   EXPECT_STREQ(measured_wish(step(256, 4, 4096), 90), "tma");
+  EXPECT_STREQ(measured_wish(step(2, 100, 4096), 90), "wgmma_sm90");
 }
 
 TEST(AttentionPlan, TheWindowKernelHoldsAllKeysAtOnce) {

@@ -292,7 +292,7 @@ TEST(RouteCuda, RepeatsBitForBit) {
     const Case c{.tokens = tokens};
     Router router(c, random_inputs(c, 800));
     const Routed first = router.run();
-    for (int32_t i = 0; i < 300; ++i) {
+    for (int32_t i = 0; i < 1000; ++i) {
       const Routed again = router.run();
       ASSERT_EQ(again.ids, first.ids) << c << ", run " << i;
       ASSERT_EQ(again.weights, first.weights) << c << ", run " << i;

@@ -192,7 +192,7 @@ TEST(RouteShared, RepeatsBitForBit) {
     fixture.plans().want(wanted);
     fixture.route();
     const HostPlan first = fixture.read(wanted);
-    for (int32_t i = 0; i < 100; ++i) {
+    for (int32_t i = 0; i < 1000; ++i) {
       fixture.route();
       SCOPED_TRACE(::testing::Message() << "T " << tokens << ", run " << i);
       expect_equal(fixture.read(wanted), first);

@@ -257,7 +257,7 @@ TEST(SamplingCuda, RepeatsBitForBitAloneAndTogether) {
   draws.top_max = 5;
   set_all();
   const Drawn first = gpu.sample(draws);
-  for (int32_t run = 0; run < 100; ++run) {
+  for (int32_t run = 0; run < 1000; ++run) {
     set_all();
     const Drawn again = gpu.sample(draws);
     ASSERT_EQ(again.last_tokens, first.last_tokens) << "run " << run;

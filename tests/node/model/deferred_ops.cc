@@ -6,41 +6,17 @@
 #include <utility>
 
 #include "base/check.h"
+#include "forward_ops.h"
 
 namespace mimo::node::model_test {
 namespace {
 
 using kernels::Mark;
 
-class DeferredOps final : public kernels::Ops {
+class DeferredOps final : public ForwardOps {
  public:
   DeferredOps(std::unique_ptr<kernels::Ops> ops, DeferredCounts& counts)
-      : ops_(std::move(ops)), counts_(counts) {}
-
-  DType activation_dtype() const override { return ops_->activation_dtype(); }
-  DType cache_dtype() const override { return ops_->cache_dtype(); }
-  Stream stream() const override { return ops_->stream(); }
-
-  Result<void*> allocate(int64_t bytes, kernels::Purpose purpose) override {
-    return ops_->allocate(bytes, purpose);
-  }
-  Result<kernels::Linear> load_linear(const kernels::HostLinear& weight) override {
-    return ops_->load_linear(weight);
-  }
-  Result<kernels::LinearStack> make_stack(const kernels::StackShape& shape) override {
-    return ops_->make_stack(shape);
-  }
-  Result<void> load_into(const kernels::LinearStack& stack, int32_t i,
-                         const kernels::HostLinear& weight) override {
-    return ops_->load_into(stack, i, weight);
-  }
-  Result<kernels::Rows> allocate_rows(int64_t num_rows, int32_t cols) override {
-    return ops_->allocate_rows(num_rows, cols);
-  }
-  Result<void> prepare(const kernels::StepLimits& limits) override { return ops_->prepare(limits); }
-  std::array<int64_t, kernels::kNumPurposes> bytes_by_purpose() const override {
-    return ops_->bytes_by_purpose();
-  }
+      : ForwardOps(std::move(ops)), counts_(counts) {}
 
   void upload(void* to, const void* from_host, int64_t bytes) override {
     do_until(num_queued_);
@@ -50,7 +26,6 @@ class DeferredOps final : public kernels::Ops {
     do_until(num_queued_);
     ops_->download(to_host, from, bytes);
   }
-  Result<void*> allocate_host(int64_t bytes) override { return ops_->allocate_host(bytes); }
   void upload_later(void* to, const void* from_host, int64_t bytes) override {
     CHECK(!recording_);
     queue([=, this] { ops_->upload_later(to, from_host, bytes); });
@@ -149,7 +124,6 @@ class DeferredOps final : public kernels::Ops {
     }
   }
 
-  const std::unique_ptr<kernels::Ops> ops_;
   DeferredCounts& counts_;
   std::deque<Call> queue_;
   int64_t num_queued_ = 0;

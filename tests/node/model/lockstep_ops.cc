@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "base/check.h"
+#include "forward_ops.h"
 #include "lockstep_choices.h"
-#include "lockstep_forward.h"
 #include "lockstep_mirror.h"
 
 namespace mimo::node::model_test {

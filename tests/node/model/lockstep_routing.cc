@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
-#include "lockstep_forward.h"
+#include "forward_ops.h"
 
 namespace mimo::node::model_test {
 namespace {

@@ -19,6 +19,7 @@
 #include <thread>
 
 #include "base/hash.h"
+#include "base/hex.h"
 #include "kernels/cuda/cuda_check.h"
 #include "parallel/cuda/nccl_endpoint.h"
 #include "tests/parallel/group_cases.h"
@@ -34,24 +35,6 @@ void answer(const std::string& line) { std::cout << line << std::endl; }
 
 std::string told(const Result<void>& result) {
   return result.ok() ? "ok" : "error " + result.error().to_string();
-}
-
-std::string hex(const std::string& bytes) {
-  std::string out;
-  char text[3];
-  for (const char byte : bytes) {
-    std::snprintf(text, sizeof text, "%02x", static_cast<unsigned char>(byte));
-    out += text;
-  }
-  return out;
-}
-
-std::string from_hex(const std::string& text) {
-  std::string out;
-  for (size_t i = 0; i + 1 < text.size(); i += 2) {
-    out += static_cast<char>(std::stoi(text.substr(i, 2), nullptr, 16));
-  }
-  return out;
 }
 
 // Small whole numbers: their sum is exact in whatever order and however often it is rounded.
@@ -147,7 +130,7 @@ class Rank final {
     auto opened = NcclEndpoint::open(*memory_, options);
     if (!opened.ok()) return say(opened.error());
     endpoint_ = std::move(opened).value();
-    answer(hex(endpoint_->address()));
+    answer(to_hex(endpoint_->address()));
     return true;
   }
 
@@ -156,7 +139,7 @@ class Rank final {
     int64_t epoch = 0, timeout_ms = 0;
     words >> rank >> epoch >> timeout_ms;
     std::vector<std::string> addresses;
-    for (std::string address; words >> address;) addresses.push_back(from_hex(address));
+    for (std::string address; words >> address;) addresses.push_back(from_hex(address).value());
     auto formed = endpoint_->form(rank, addresses, Epoch{epoch}, timeout_ms);
     if (!formed.ok()) return say(formed.error());
     group_ = std::move(formed).value();
