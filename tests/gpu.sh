@@ -3,8 +3,8 @@
 # two, the whole server, the benches. See tests/README.md.
 #
 #   tests/gpu.sh pack            where there is nvcc, with or without a GPU: builds, packs build/gpu.tar.xz
-#   tests/gpu.sh PART...         on the GPU machine: build kernels sanitize model groups server kernel-bench
-#                                step-bench group-bench, or all (but build); uses build/gpu.tar.xz when it
+#   tests/gpu.sh PART...         on the GPU machine: build kernels sanitize sanitize-groups model groups
+#                                server kernel-bench step-bench group-bench, or all (but build); uses build/gpu.tar.xz when it
 #                                is there and builds the preset gpu otherwise
 #
 # Results go to $OUT, or build/gpu-results.
@@ -202,6 +202,26 @@ part_sanitize() {
   done
 }
 
+# The tools over the kernels of a group, in all of its ranks' processes.
+part_sanitize-groups() {
+  local tool log
+  for tool in ${SANITIZERS:-memcheck racecheck initcheck synccheck}; do
+    log=$out/$tool-groups.log
+    timeout "${SANITIZE_SECONDS:-200}" compute-sanitizer --tool "$tool" --target-processes all --report-api-errors no \
+      --print-limit 5 "$kit/tests/nccl_group_cuda_test" --gtest_brief=1 \
+      --gtest_filter="${GROUP_FILTER:-*OneShot*:*TwoShot*}" >"$log" 2>&1
+    local status=$?
+    printf '%-10s groups status %d: %s\n' "$tool" $status \
+      "$(grep -hE 'ERROR SUMMARY|RACECHECK SUMMARY|PASSED' "$log" | tr '\n' ' ')"
+    if [ $status -eq 0 ] && ! grep -E '(ERROR|RACECHECK) SUMMARY' "$log" | grep -qvE ' 0 (errors|hazards)'; then
+      passed=$((passed + 1))
+    else
+      failed+=("$tool:groups")
+      grep -E '=========|Failure|actual' "$log" | head -n 8
+    fi
+  done
+}
+
 part_model() {
   run_test lockstep_cuda_test 200
   run_test cuda_golden_test 200
@@ -245,7 +265,7 @@ if [ "${1:-}" = pack ]; then
 fi
 parts=("$@")
 [ ${#parts[@]} -eq 0 ] && parts=(all)
-[ "${parts[0]}" = all ] && parts=(kernels sanitize model groups server group-bench kernel-bench step-bench)
+[ "${parts[0]}" = all ] && parts=(kernels sanitize sanitize-groups model groups server group-bench kernel-bench step-bench)
 say "ready"
 nvidia-smi --query-gpu=name,memory.total,clocks.sm --format=csv,noheader
 ready
