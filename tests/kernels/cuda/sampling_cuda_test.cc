@@ -63,6 +63,23 @@ TEST(SamplingCuda, DrawsAreTheCpusAtSmallVocabularies) {
   EXPECT_LE(different, 3);  // of 3376: a thousandth
 }
 
+// Few rows of a small vocabulary, each with a filter of its own.
+TEST(SamplingCuda, EveryFilterInOneCall) {
+  SKIP_WITHOUT_GPU();
+  const auto all = filters();
+  const auto num_rows = static_cast<int32_t>(all.size());
+  const Logits logits = random_logits(num_rows, 211, 25, 2);
+  GpuSampler gpu(logits, num_rows);
+  CpuSampler cpu(logits, num_rows);
+  for (int32_t slot = 0; slot < num_rows; ++slot) {
+    const SamplerInit init = all[static_cast<size_t>(slot)].init(7);
+    gpu.set(slot, init);
+    cpu.set(slot, init);
+  }
+  EXPECT_EQ(gpu.sample(one_each(num_rows, 3)).last_tokens,
+            cpu.sample(one_each(num_rows, 3)).last_tokens);
+}
+
 TEST(SamplingCuda, DrawsAreTheCpusAtTheModelsVocabulary) {
   SKIP_WITHOUT_GPU();
   int32_t different = 0;
