@@ -17,8 +17,10 @@ using model_test::test_limits;
 
 #ifdef MIMO_FEWER_STREAMS  // instrumented builds are some twenty times slower
 constexpr int32_t kNumStreams = 24;
+constexpr int32_t kNumPages = 16;  // of 16 tokens: hardly more than one of the longest sequences
 #else
 constexpr int32_t kNumStreams = 64;
+constexpr int32_t kNumPages = 24;  // two of the longest sequences
 #endif
 
 uint64_t test_seed() {
@@ -83,8 +85,7 @@ TEST_P(Streams, InAPoolTooSmallForAllEachEqualsItsLoneRun) {
     }
   }
 
-  // 24 full pages of 16 tokens: two of the longest sequences.
-  ClusterOptions options = options_with(GetParam().tp, 16, {24, 40});
+  ClusterOptions options = options_with(GetParam().tp, 16, {kNumPages, 40});
   model_test::DeferredCounts counts;
   if (GetParam().deferred) options.deferred = &counts;
   ServingGroup group(folder, options, 64, 24);
