@@ -202,12 +202,15 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // --- Kernel: one block, few pairs -------------------------------------------------------------
+constexpr int64_t kFewPairsMax = router::kPlanWordsMax * 32;
+constexpr int64_t kFewBytes = router::plan_shared_bytes(kFewPairsMax, kFewPairsMax);
+
 __global__ void __launch_bounds__(router::kPlanThreads)
     plan_few_kernel(const __grid_constant__ ExpertPlanParams p) {
-  __shared__ router::PlanShared shared;
+  __shared__ __align__(16) uint8_t memory[kFewBytes];
   device::let_next_start();
   device::wait_for_inputs();
-  router::plan_block(p, router::ReadyIds{p.expert_ids}, 1, shared);
+  router::plan_block(p, router::ReadyIds{p.expert_ids}, 1, memory);
 }
 
 }  // namespace

@@ -11,30 +11,63 @@
 // The experts' plan of few pairs, by one block: which items an expert serves is a row of bits.
 namespace mimo::kernels::cuda::router {
 
-struct PlanShared {
-  uint32_t items[kPlanWordsMax][kPlanExpertsMax];
-  int32_t first_row[kPlanExpertsMax];
-  uint32_t warp_sums[32];
+// In shared memory, as much as the pairs at hand need.
+struct PlanTables {
+  uint32_t* items;      // [words, kPlanExpertsMax]
+  int32_t* first_row;   // [kPlanExpertsMax]
+  uint32_t* warp_sums;  // [32]
+  int16_t* held;        // [pairs] held_expert()
 };
+constexpr int64_t plan_shared_bytes(int64_t items, int64_t pairs) {
+  return (((items + 31) / 32 + 1) * kPlanExpertsMax + 32) * 4 + (pairs + 7) / 8 * 16;
+}
+__device__ __forceinline__ PlanTables plan_tables(void* memory, int32_t words) {
+  auto* const at = static_cast<uint32_t*>(memory);
+  uint32_t* const first_row = at + words * kPlanExpertsMax;
+  uint32_t* const warp_sums = first_row + kPlanExpertsMax;
+  return {at, reinterpret_cast<int32_t*>(first_row), warp_sums,
+          reinterpret_cast<int16_t*>(warp_sums + 32)};
+}
 
-// Where plan_block() finds a pair's id, twice: a kernel's before ..
+// Where plan_block() finds pairs' ids, kPlanTake at a time: a kernel's before ..
+constexpr int32_t kPlanTake = 8;
 struct ReadyIds {
+  static constexpr bool live = true;
   const int32_t* ids = nullptr;  // [T, K]
-  __device__ __forceinline__ int32_t first(int32_t i) const { return ids[i]; }
-  __device__ __forceinline__ int32_t last(int32_t i) const { return ids[i]; }
+  // out[i]: of pair first + i * step; -1 from `end` on.
+  __device__ __forceinline__ void take(int32_t first, int32_t step, int32_t end,
+                                       int32_t (&out)[kPlanTake]) const {
+#pragma unroll
+    for (int32_t i = 0; i < kPlanTake; ++i) {
+      const int32_t pair = first + i * step;
+      out[i] = pair < end ? ids[pair] : -1;
+    }
+  }
 };
-// .. or other blocks' of this launch.
+// .. or other blocks' of this launch, each taken once; all -1 in a rehearsal.
 struct BoxIds {
   uint32_t* words = nullptr;  // [T, K]
-  __device__ __forceinline__ int32_t first(int32_t i) const {
-    uint32_t word = 0;
-    while (word == 0) word = peek(words + i);
-    return word_id(word);
-  }
-  __device__ __forceinline__ int32_t last(int32_t i) const {
-    const int32_t id = word_id(peek(words + i));
-    put(words + i, 0);
-    return id;
+  bool live = true;
+  __device__ __forceinline__ void take(int32_t first, int32_t step, int32_t end,
+                                       int32_t (&out)[kPlanTake]) const {
+    uint32_t got[kPlanTake];
+    bool all = false;
+    while (!all) {
+      all = true;
+#pragma unroll
+      for (int32_t i = 0; i < kPlanTake; ++i) {
+        const int32_t pair = first + i * step;
+        got[i] = pair < end ? peek(words + pair) : id_word(-1);
+      }
+#pragma unroll
+      for (int32_t i = 0; i < kPlanTake; ++i) all = all && (got[i] != 0 || !live);
+    }
+#pragma unroll
+    for (int32_t i = 0; i < kPlanTake; ++i) {
+      const int32_t pair = first + i * step;
+      if (pair < end && live) put(words + pair, 0);
+      out[i] = live ? word_id(got[i]) : -1;
+    }
   }
 };
 
@@ -49,7 +82,7 @@ __device__ __forceinline__ uint32_t lower_bits(int32_t bit) {
 }
 
 // Rows in the upper half of the word, tiles in the lower.
-__device__ __forceinline__ uint32_t sums_before(uint32_t own, PlanShared& shared) {
+__device__ __forceinline__ uint32_t sums_before(uint32_t own, uint32_t* warp_sums) {
   const uint32_t lane = threadIdx.x % 32;
   const uint32_t warp = threadIdx.x / 32;
   uint32_t sum = own;
@@ -58,26 +91,27 @@ __device__ __forceinline__ uint32_t sums_before(uint32_t own, PlanShared& shared
     const uint32_t below = __shfl_up_sync(~0u, sum, offset);
     if (lane >= offset) sum += below;
   }
-  if (lane == 31) shared.warp_sums[warp] = sum;
+  if (lane == 31) warp_sums[warp] = sum;
   __syncthreads();
-  for (uint32_t w = 0; w < warp; ++w) sum += shared.warp_sums[w];
+#pragma unroll
+  for (uint32_t w = 0; w < kPlanThreads / 32 - 1; ++w) sum += w < warp ? warp_sums[w] : 0;
   return sum - own;
 }
 
 // Thread e: expert e's first row and tiles.
 __device__ __forceinline__ void place_expert(const ExpertPlanParams& p, int32_t words,
-                                             PlanShared& shared) {
+                                             const PlanTables& tables, bool live) {
   const auto expert = static_cast<int32_t>(threadIdx.x);
   const bool held = expert < p.num_experts;
   int32_t rows = 0;
-  for (int32_t w = 0; held && w < words; ++w) rows += __popc(shared.items[w][expert]);
+  for (int32_t w = 0; w < words; ++w) rows += __popc(tables.items[w * kPlanExpertsMax + expert]);
   const int32_t tiles = (rows + p.tile_rows - 1) / p.tile_rows;
   const uint32_t own = static_cast<uint32_t>(rows) << 16 | static_cast<uint32_t>(tiles);
-  const uint32_t before = sums_before(own, shared);
-  if (!held) return;
+  const uint32_t before = sums_before(own, tables.warp_sums);
   const auto first_row = static_cast<int32_t>(before >> 16);
   const auto first_tile = static_cast<int32_t>(before & 0xffffu);
-  shared.first_row[expert] = first_row;
+  tables.first_row[expert] = first_row;
+  if (!held || !live) return;
   p.plan.offsets[expert] = first_row;
   for (int32_t i = 0; i < tiles; ++i) {
     const int32_t done = i * p.tile_rows;
@@ -88,37 +122,76 @@ __device__ __forceinline__ void place_expert(const ExpertPlanParams& p, int32_t 
   *p.plan.num_tiles = first_tile + tiles;
 }
 
-// A block of kPlanThreads threads or more. Pair i is item i / pairs_an_item; no expert has an item
-// twice. fits_plan_block(). Barriers before and after are the caller's.
+// A block of kPlanThreads threads. Pair i is item i / pairs_an_item; no expert has an item twice.
+// fits_plan_block(). memory: [plan_shared_bytes()]. Barriers before and after are the caller's.
 template <typename Ids>
 __device__ __forceinline__ void plan_block(const ExpertPlanParams& p, const Ids& ids,
-                                           int32_t pairs_an_item, PlanShared& shared) {
+                                           int32_t pairs_an_item, void* memory) {
   const auto tid = static_cast<int32_t>(threadIdx.x);
   const int32_t num_pairs = p.num_tokens * p.experts_per_token;
   const int32_t words = (num_pairs / pairs_an_item + 31) / 32;
-  const auto step = static_cast<int32_t>(blockDim.x);
-  for (int32_t w = 0; w < words && tid < kPlanExpertsMax; ++w) shared.items[w][tid] = 0;
+  const PlanTables tables = plan_tables(memory, words);
+  for (int32_t w = 0; w < words; ++w) tables.items[w * kPlanExpertsMax + tid] = 0;
   __syncthreads();
-  for (int32_t i = tid; i < num_pairs; i += step) {
-    const int32_t expert = held_expert(p, ids.first(i));
-    const int32_t item = i / pairs_an_item;
-    if (expert >= 0) atomicOr(&shared.items[item / 32][expert], 1u << (item % 32));
+  for (int32_t first = tid; first < num_pairs; first += kPlanTake * kPlanThreads) {
+    int32_t taken[kPlanTake];
+    ids.take(first, kPlanThreads, num_pairs, taken);
+#pragma unroll
+    for (int32_t i = 0; i < kPlanTake; ++i) {
+      const int32_t pair = first + i * kPlanThreads;
+      if (pair >= num_pairs) break;
+      const int32_t expert = held_expert(p, taken[i]);
+      const int32_t item = pair / pairs_an_item;
+      tables.held[pair] = static_cast<int16_t>(expert);
+      uint32_t* const word = &tables.items[item / 32 * kPlanExpertsMax + expert];
+      if (expert >= 0) atomicOr(word, 1u << (item % 32));
+    }
   }
   __syncthreads();
-  place_expert(p, words, shared);
+  place_expert(p, words, tables, ids.live);
   __syncthreads();
-  for (int32_t i = tid; i < num_pairs; i += step) {
-    const int32_t expert = held_expert(p, ids.last(i));
+  for (int32_t i = tid; i < num_pairs; i += kPlanThreads) {
+    const int32_t expert = tables.held[i];  // its own thread's
     int32_t row = -1;
     if (expert >= 0) {
       const int32_t item = i / pairs_an_item;
-      row = shared.first_row[expert];
-      for (int32_t w = 0; w < item / 32; ++w) row += __popc(shared.items[w][expert]);
-      row += __popc(shared.items[item / 32][expert] & lower_bits(item % 32));
+      row = tables.first_row[expert];
+      for (int32_t w = 0; w < item / 32; ++w) {
+        row += __popc(tables.items[w * kPlanExpertsMax + expert]);
+      }
+      row += __popc(tables.items[item / 32 * kPlanExpertsMax + expert] & lower_bits(item % 32));
       p.plan.pairs[row] = i;
     }
-    p.plan.row_of[i] = row;
+    if (ids.live) p.plan.row_of[i] = row;
   }
+}
+
+// The plan of one token: its experts differ, so no sums are needed. A block of kPlanThreads
+// threads; ids [kMost], of which experts_per_token are the token's. Nothing is left of a rehearsal.
+template <int kMost>
+__device__ __forceinline__ void plan_token(const ExpertPlanParams& p, const int32_t* ids,
+                                           bool live) {
+  const auto tid = static_cast<int32_t>(threadIdx.x);
+  int32_t before = 0;
+  int32_t pair = -1;  // that expert `tid` serves
+#pragma unroll
+  for (int32_t k = 0; k < kMost; ++k) {
+    const int32_t expert = k < p.experts_per_token ? held_expert(p, ids[k]) : -1;
+    before += expert >= 0 && expert < tid ? 1 : 0;
+    pair = expert == tid ? k : pair;
+    if (expert < 0 && k < p.experts_per_token && tid == 0 && live) p.plan.row_of[k] = -1;
+  }
+  if (tid >= p.num_experts || !live) return;
+  p.plan.offsets[tid] = before;
+  if (pair >= 0) {
+    p.plan.tiles[before] = {tid, before, 1, 0};
+    p.plan.pairs[before] = pair;
+    p.plan.row_of[pair] = before;
+  }
+  if (tid < p.num_experts - 1) return;
+  const int32_t rows = before + (pair >= 0 ? 1 : 0);
+  p.plan.offsets[p.num_experts] = rows;
+  *p.plan.num_tiles = rows;
 }
 
 }  // namespace mimo::kernels::cuda::router

@@ -1,6 +1,9 @@
+#include "base/check.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/route/route_finish.cuh"
 #include "kernels/cuda/route/route_kernels.h"
+#include "kernels/device/cp_async.cuh"
+#include "kernels/device/mma.cuh"
 #include "kernels/device/pdl.cuh"
 
 namespace mimo::kernels::cuda::router {
@@ -12,18 +15,17 @@ __device__ __forceinline__ float bf16_high(uint32_t two) {
 }
 
 // --- Few tokens: a block holds two experts' weights, a thread four columns of every 1024 ------
-constexpr int32_t kFewExperts = 2;
 constexpr int32_t kFewSteps = 4;
 constexpr int32_t kStepCols = kRouteThreads * 4;
 constexpr int32_t kPassCols = kStepCols * kFewSteps;
 
-struct FewWeights {
-  float4 w[kFewSteps][kFewExperts];
-};
+// In shared memory, where they come in without holding anybody up; each thread reads its own.
+using FewWeights = float4[kFewSteps][kFewExperts][kRouteThreads];
+constexpr int64_t kWeightBytes = sizeof(FewWeights);
 
 // Columns [begin, begin + kPassCols); zeros outside the weights.
-__device__ __forceinline__ FewWeights load_weights(const RouteParams& p, int32_t begin) {
-  FewWeights out;
+__device__ __forceinline__ void load_weights(const RouteParams& p, int32_t begin,
+                                             FewWeights& weights) {
 #pragma unroll
   for (int32_t step = 0; step < kFewSteps; ++step) {
     const int32_t col = begin + step * kStepCols + static_cast<int32_t>(threadIdx.x) * 4;
@@ -31,35 +33,42 @@ __device__ __forceinline__ FewWeights load_weights(const RouteParams& p, int32_t
     for (int32_t e = 0; e < kFewExperts; ++e) {
       const int32_t expert = static_cast<int32_t>(blockIdx.x) * kFewExperts + e;
       const bool inside = col < p.hidden && expert < p.num_experts;
-      const auto* const from =
-          reinterpret_cast<const float4*>(p.weight + int64_t{expert} * p.hidden + col);
-      out.w[step][e] = inside ? __ldg(from) : float4{0, 0, 0, 0};
+      const float* const from = p.weight + (inside ? int64_t{expert} * p.hidden + col : 0);
+      device::copy_async_16(device::shared_address(&weights[step][e][threadIdx.x]), from, inside);
     }
   }
-  return out;
+  device::copy_async_commit();
 }
 
+// Of the first num_tokens tokens.
 template <int kTokens>
 __device__ __forceinline__ void add_products(const RouteParams& p, int32_t begin,
-                                             const FewWeights& weights,
+                                             const FewWeights& weights, int32_t num_tokens,
                                              float (&sums)[kTokens * kFewExperts]) {
+  uint2 x[kFewSteps][kTokens];
 #pragma unroll
   for (int32_t step = 0; step < kFewSteps; ++step) {
     const int32_t col = begin + step * kStepCols + static_cast<int32_t>(threadIdx.x) * 4;
-    if (col >= p.hidden) continue;
 #pragma unroll
     for (int32_t t = 0; t < kTokens; ++t) {
-      if (t >= p.num_tokens) continue;
-      const uint2 x = *reinterpret_cast<const uint2*>(static_cast<const uint16_t*>(p.x) +
-                                                      int64_t{t} * p.hidden + col);
+      const auto* const from = reinterpret_cast<const uint2*>(static_cast<const uint16_t*>(p.x) +
+                                                              int64_t{t} * p.hidden + col);
+      x[step][t] = t < num_tokens && col < p.hidden ? *from : uint2{0, 0};
+    }
+  }
+  if (num_tokens > 0) device::copy_async_wait<0>();
 #pragma unroll
-      for (int32_t e = 0; e < kFewExperts; ++e) {
-        const float4& w = weights.w[step][e];
+  for (int32_t step = 0; step < kFewSteps; ++step) {
+#pragma unroll
+    for (int32_t e = 0; e < kFewExperts; ++e) {
+      const float4 w = weights[step][e][threadIdx.x];
+#pragma unroll
+      for (int32_t t = 0; t < kTokens; ++t) {
         float& sum = sums[t * kFewExperts + e];
-        sum = fmaf(bf16_low(x.x), w.x, sum);
-        sum = fmaf(bf16_high(x.x), w.y, sum);
-        sum = fmaf(bf16_low(x.y), w.z, sum);
-        sum = fmaf(bf16_high(x.y), w.w, sum);
+        sum = fmaf(bf16_low(x[step][t].x), w.x, sum);
+        sum = fmaf(bf16_high(x[step][t].x), w.y, sum);
+        sum = fmaf(bf16_low(x[step][t].y), w.z, sum);
+        sum = fmaf(bf16_high(x[step][t].y), w.w, sum);
       }
     }
   }
@@ -91,50 +100,62 @@ __device__ __forceinline__ float transposed_sum(float (&values)[kCount]) {
 
 // Grid [ceil(E / kFewExperts)]. Weights come in before the inputs are there.
 template <int kTokens>
-__global__ void __launch_bounds__(kRouteThreads)
+__global__ void __launch_bounds__(kRouteThreads, 2)
     few_kernel(const __grid_constant__ RouteWork work) {
   constexpr int kCount = kTokens * kFewExperts;
   __shared__ float partial[kRouteWarps][kCount];
-  extern __shared__ __align__(16) uint8_t shared[];
+  extern __shared__ __align__(16) uint8_t memory[];
+  FewWeights& weights = *reinterpret_cast<FewWeights*>(memory);
   const RouteParams& p = work.route;
   device::let_next_start();
-  FewWeights weights = load_weights(p, 0);
-  device::wait_for_inputs();
-
-  float sums[kCount] = {};
-  add_products<kTokens>(p, 0, weights, sums);
-  for (int32_t begin = kPassCols; begin < p.hidden; begin += kPassCols) {
-    weights = load_weights(p, begin);
-    add_products<kTokens>(p, begin, weights, sums);
-  }
-  const float sum = transposed_sum<kCount>(sums);
-  const uint32_t lane = threadIdx.x % 32;
-  if (lane % (32 / kCount) == 0) partial[threadIdx.x / 32][lane / (32 / kCount)] = sum;
-  __syncthreads();
-  if (threadIdx.x < kCount) {
-    float total = 0;
-    for (int32_t w = 0; w < kRouteWarps; ++w) total += partial[w][threadIdx.x];
-    const auto token = static_cast<int32_t>(threadIdx.x) / kFewExperts;
-    const auto expert = static_cast<int32_t>(blockIdx.x * kFewExperts + threadIdx.x % kFewExperts);
-    if (token < p.num_tokens && expert < p.num_experts) {
-      put_score(work, token, expert, total);
+  load_weights(p, 0, weights);
+  start_finish(work, memory + kWeightBytes);
+#pragma unroll 1
+  for (int32_t round = work.first_round; round < 2; ++round) {
+    const bool live = round == 1;
+    if (live) device::wait_for_inputs();
+    FirstRun run = find_run(work, live);
+    const int32_t num_tokens = live ? p.num_tokens : 0;
+    float sums[kCount] = {};
+    add_products<kTokens>(p, 0, weights, num_tokens, sums);
+    for (int32_t begin = kPassCols; live && begin < p.hidden; begin += kPassCols) {
+      load_weights(p, begin, weights);
+      add_products<kTokens>(p, begin, weights, num_tokens, sums);
     }
+    find_context(work, live, run);
+    const float sum = transposed_sum<kCount>(sums);
+    const uint32_t lane = threadIdx.x % 32;
+    if (lane % (32 / kCount) == 0) partial[threadIdx.x / 32][lane / (32 / kCount)] = sum;
+    __syncthreads();
+    if (threadIdx.x < kCount) {
+      float total = 0;
+#pragma unroll
+      for (int32_t w = 0; w < kRouteWarps; ++w) total += partial[w][threadIdx.x];
+      const auto token = static_cast<int32_t>(threadIdx.x) / kFewExperts;
+      const auto expert =
+          static_cast<int32_t>(blockIdx.x * kFewExperts + threadIdx.x % kFewExperts);
+      if (token < num_tokens && expert < p.num_experts) {
+        put(box_scores(work, token, 0, expert), score_word(total));
+      }
+    }
+    finish<1>(work, run, memory + kWeightBytes, live);
+    __syncthreads();
   }
-  if (blockIdx.x == gridDim.x - 1) finish_group(work, 0, p.num_tokens, shared);
 }
 
 }  // namespace
 
 void prepare_few() {
-  allow_shared(few_kernel<1>, kFinishSharedMax);
-  allow_shared(few_kernel<kFewTokensMax>, kFinishSharedMax);
+  allow_shared(few_kernel<1>, kWeightBytes + kFinishSharedMax);
+  allow_shared(few_kernel<kFewTokensMax>, kWeightBytes + kFinishSharedMax);
 }
 
 void launch_few(const RouteWork& work, cudaStream_t stream) {
-  const RouteParams& p = work.route;
-  const LaunchShape shape{dim3((p.num_experts + kFewExperts - 1) / kFewExperts),
-                          dim3(kRouteThreads), finish_shared_bytes(p.num_experts, p.num_groups)};
-  launch(p.num_tokens == 1 ? few_kernel<1> : few_kernel<kFewTokensMax>, shape, stream, work);
+  CHECK_EQ(work.cut.experts_a_block, kFewExperts);
+  const LaunchShape shape{dim3(static_cast<uint32_t>(work.cut.num_blocks)), dim3(kRouteThreads),
+                          kWeightBytes + finish_shared_bytes(work)};
+  launch(work.cut.tokens_a_block == 1 ? few_kernel<1> : few_kernel<kFewTokensMax>, shape, stream,
+         work);
 }
 
 }  // namespace mimo::kernels::cuda::router

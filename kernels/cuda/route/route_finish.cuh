@@ -1,10 +1,9 @@
 #pragma once
 
-#include <cooperative_groups.h>
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstdint>
-#include <utility>
 
 #include "kernels/cuda/route/plan_block.cuh"
 #include "kernels/cuda/route/route_kernels.h"
@@ -13,71 +12,269 @@
 // From blocks' sums to experts and their plan, within the launch that made the sums.
 namespace mimo::kernels::cuda::router {
 
-static_assert(kRouteThreads >= kPlanThreads, "one block does both");
+static_assert(kRouteThreads == kPlanThreads, "one block does both");
 
-// Bytes of shared memory that finish_group() needs: it does one thing after the other.
-inline int64_t finish_shared_bytes(int32_t num_experts, int32_t num_groups) {
-  const bool few = num_groups == 1 && num_experts <= 32 * kLaneExperts;
-  const int64_t select = few ? 0 : select_shared_floats(num_experts, num_groups) * 4;
-  return select > int64_t{sizeof(PlanShared)} ? select : int64_t{sizeof(PlanShared)};
+// A block goes through its work twice: before its inputs are there with nothing to add up and
+// nothing to leave (not `live`), and then in earnest. What it needs after the wait is a chain of
+// short steps, each run once, and most of their time would go to fetching instructions, parameters
+// and the lines of the boxes from the L2 or beyond. Rehearsed, they are at hand.
+//
+// A rehearsal reads nothing that may come to lie in the L1 before it is final, and waits for
+// nothing.
+
+__device__ __forceinline__ int32_t linear_block() {
+  return static_cast<int32_t>(blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z));
+}
+__device__ __forceinline__ bool is_last_block(const RouteWork& work) {
+  return linear_block() == work.cut.num_blocks - 1;
 }
 
-// What finish_shared_bytes() is at most: groups have two experts or more.
+// The first token that this block selects for; -1: none.
+__device__ __forceinline__ int32_t first_to_finish(const RouteWork& work) {
+  const int32_t rank = linear_block() - work.cut.first_finisher;
+  return rank >= 0 && rank < work.cut.num_finishers ? rank : -1;
+}
+
+// Whether that token is padding, asked for before it must be known: one load needs the other.
+struct FirstRun {
+  int32_t run = 0;
+  int32_t context = 1;
+};
+__device__ __forceinline__ FirstRun find_run(const RouteWork& work, bool live) {
+  const Runs& runs = work.route.runs;
+  const int32_t token = first_to_finish(work);
+  FirstRun out;
+  if (live && token >= 0 && runs.context != nullptr) out.run = runs.row_run[token];
+  return out;
+}
+__device__ __forceinline__ void find_context(const RouteWork& work, bool live, FirstRun& first) {
+  const Runs& runs = work.route.runs;
+  if (live && runs.context != nullptr) first.context = runs.context[first.run];
+}
+
+// --- Scores that blocks hand over -------------------------------------------------------------
+__device__ __forceinline__ uint32_t* box_scores(const RouteWork& work, int32_t token, int32_t split,
+                                                int32_t expert) {
+  const int64_t row = int64_t{token} * work.cut.splits + split;
+  return work.score_box + row * work.cut.score_pitch + expert;
+}
+
+// The sum over the splits, at most kSplits, in their order. Each word is taken once.
+template <int kSplits>
+__device__ __forceinline__ float take_sum(const RouteWork& work, int32_t token, int32_t expert,
+                                          bool live) {
+  uint32_t* const at = box_scores(work, token, 0, expert);
+  const int32_t pitch = work.cut.score_pitch;
+  uint32_t words[kSplits];
+  bool all = false;
+  while (!all) {
+    all = true;
+#pragma unroll
+    for (int32_t s = 0; s < kSplits; ++s) {
+      words[s] = s < work.cut.splits ? peek(at + s * pitch) : score_word(0);
+    }
+#pragma unroll
+    for (int32_t s = 0; s < kSplits; ++s) all = all && (words[s] != 0 || !live);
+  }
+  float sum = 0;
+#pragma unroll
+  for (int32_t s = 0; s < kSplits; ++s) {
+    if (s >= work.cut.splits) break;
+    sum += word_score(words[s]);
+    if (live) put(at + s * pitch, 0);
+  }
+  return sum;
+}
+
+// --- One token's experts, by a block of a thread an expert ------------------------------------
+constexpr int32_t kQuickChosen = 8;
+constexpr int32_t kCandidates = kRouteWarps * kQuickChosen;
+
+__device__ __forceinline__ bool selects_quickly(const RouteParams& p) {
+  return p.num_groups == 1 && p.num_experts <= kRouteThreads && p.experts_per_token <= kQuickChosen;
+}
+
+struct QuickShared {
+  uint32_t keys[kRouteThreads];
+  uint32_t best_keys[kCandidates];  // each warp's, best first
+  int32_t best_experts[kCandidates];
+  float best_scores[kCandidates];
+  int32_t ids[kQuickChosen];
+  float scores[kQuickChosen];
+};
+
+// How many of `keys`, 4 kCount of them, are greater. Counted as floats: integer pipes are busy with
+// the comparisons.
+template <int kCount>
+__device__ __forceinline__ int32_t num_greater(const uint32_t* keys, uint32_t key) {
+  float counts[4] = {};
+#pragma unroll
+  for (int32_t i = 0; i < kCount; ++i) {
+    const uint4 other = reinterpret_cast<const uint4*>(keys)[i];
+    counts[0] += other.x > key ? 1.0f : 0.0f;
+    counts[1] += other.y > key ? 1.0f : 0.0f;
+    counts[2] += other.z > key ? 1.0f : 0.0f;
+    counts[3] += other.w > key ? 1.0f : 0.0f;
+  }
+  return static_cast<int32_t>((counts[0] + counts[1]) + (counts[2] + counts[3]));
+}
+
+// The lane's place in its warp's order, ties to the lower lane. keys: the warp's, [32].
+__device__ __forceinline__ int32_t rank_in_warp(uint32_t key, const uint32_t* keys) {
+  constexpr int32_t kAllRanks = 31 * 32 / 2;
+  int32_t rank = num_greater<8>(keys, key);
+  if (__reduce_add_sync(~0u, rank) == kAllRanks) return rank;
+  const uint32_t equal = __match_any_sync(~0u, key);
+  return rank + __popc(equal & lower_bits(static_cast<int32_t>(threadIdx.x % 32)));
+}
+
+// Four threads a candidate: its place among all, in each of them.
+__device__ __forceinline__ int32_t rank_of_candidate(const QuickShared& shared, uint32_t key) {
+  constexpr int32_t kThreadWarps = kRouteWarps / 4;
+  const auto candidate = static_cast<int32_t>(threadIdx.x / 4);
+  const int32_t own = candidate / kQuickChosen;
+  int32_t rank = 0;
+#pragma unroll
+  for (int32_t i = 0; i < kThreadWarps; ++i) {
+    const int32_t warp = static_cast<int32_t>(threadIdx.x % 4) * kThreadWarps + i;
+    // Equal ones of the warps before are ahead.
+    const uint32_t bound = key - (warp < own ? 1 : 0);
+    const int32_t ahead =
+        num_greater<kQuickChosen / 4>(shared.best_keys + warp * kQuickChosen, bound);
+    rank += warp == own ? candidate % kQuickChosen : ahead;
+  }
+  rank += __shfl_xor_sync(~0u, rank, 1);
+  return rank + __shfl_xor_sync(~0u, rank, 2);
+}
+
+// Leaves the experts in `shared`, too, and behind a barrier. `chosen`: [T, K] words, or null.
+template <int kSplits>
+__device__ __forceinline__ void select_quickly(const RouteWork& work, int32_t token, float bias,
+                                               bool padding, uint32_t* chosen, QuickShared& shared,
+                                               bool live) {
+  const RouteParams& p = work.route;
+  const auto expert = static_cast<int32_t>(threadIdx.x);
+  const int32_t lane = expert % 32;
+  const int32_t warp = expert / 32;
+  const bool inside = expert < p.num_experts;
+  const float sum = inside ? take_sum<kSplits>(work, token, expert, live) : 0.0f;
+  const Scored mine = scored(sum, bias);
+  const uint32_t key = inside ? choice_key(mine.choice) : 0;  // those outside come last
+  shared.keys[expert] = key;
+  __syncwarp();
+  const int32_t rank = rank_in_warp(key, shared.keys + warp * 32);
+  if (rank < kQuickChosen) {
+    const int32_t to = warp * kQuickChosen + rank;
+    shared.best_keys[to] = key;
+    shared.best_experts[to] = expert;
+    shared.best_scores[to] = mine.score;
+  }
+  __syncthreads();
+  const int32_t candidate = expert / 4;
+  const uint32_t best_key = shared.best_keys[candidate];
+  const int32_t place = rank_of_candidate(shared, best_key);
+  if (expert % 4 == 0 && place < p.experts_per_token && best_key != 0) {
+    const int32_t id = padding ? -1 : shared.best_experts[candidate];
+    const int64_t at = int64_t{token} * p.experts_per_token + place;
+    if (chosen != nullptr && live) put(chosen + at, id_word(id));
+    if (live) p.expert_ids[at] = id;
+    shared.ids[place] = id;
+    shared.scores[place] = padding ? 0.0f : shared.best_scores[candidate];
+  }
+  __syncthreads();
+  if (warp != 0) return;
+  const float score = lane < p.experts_per_token ? shared.scores[lane] : 0.0f;
+  float total = score;
+#pragma unroll
+  for (int32_t offset = kQuickChosen / 2; offset > 0; offset /= 2) {
+    total += __shfl_xor_sync(~0u, total, offset);
+  }
+  if (lane >= p.experts_per_token || !live) return;
+  p.expert_weights[int64_t{token} * p.experts_per_token + lane] =
+      padding ? 0.0f : score * weight_factor(p, total);
+}
+
+// The same for any number of experts, choices and groups.
+template <int kSplits>
+__device__ __forceinline__ void select_slowly(const RouteWork& work, int32_t token, bool padding,
+                                              uint32_t* chosen, float* shared) {
+  const RouteParams& p = work.route;
+  float* const scores = shared;
+  float* const choices = scores + p.num_experts;
+  for (auto expert = static_cast<int32_t>(threadIdx.x); expert < p.num_experts;
+       expert += kRouteThreads) {
+    const Scored one = scored(take_sum<kSplits>(work, token, expert, true), p.bias[expert]);
+    scores[expert] = one.score;
+    choices[expert] = one.choice;
+  }
+  __syncthreads();
+  if (threadIdx.x >= 32) return;
+  if (padding) return leave_choice(p, token, -1, 0.0f, chosen);
+  if (p.num_groups > 1) close_groups(p, choices, choices + p.num_experts);
+  select_token(p, token, scores, choices, chosen);
+}
+
+// --- The end of a block ------------------------------------------------------------------------
+// In shared memory, before what is done one thing after the other: each thread's bias.
+constexpr int64_t kBiasBytes = kRouteThreads * 4;
+
+// Bytes of shared memory that finish() needs.
+inline int64_t finish_shared_bytes(const RouteWork& work) {
+  const RouteParams& p = work.route;
+  const int64_t slow = (2 * int64_t{p.num_experts} + p.num_groups) * 4;
+  const int64_t select = std::max(slow, int64_t{sizeof(QuickShared)});
+  const int64_t pairs = int64_t{work.plan.num_tokens} * work.plan.experts_per_token;
+  return kBiasBytes + std::max(select, plan_shared_bytes(work.plan.num_tokens, pairs));
+}
 constexpr int64_t kFinishSharedMax =
-    int64_t{kRouteWarps} * (2 * kRouteExpertsMax + kRouteExpertsMax / 2) * 4;
+    kBiasBytes +
+    std::max((2 * int64_t{kRouteExpertsMax} + kRouteExpertsMax / 2) * 4,
+             plan_shared_bytes(kSplitTokensMax, int64_t{kSplitTokensMax} * kChosenMax));
 
-__device__ __forceinline__ void put_score(const RouteWork& work, int32_t token, int32_t expert,
-                                          float score) {
-  put(work.score_box + int64_t{token} * work.route.num_experts + expert, score_word(score));
+// Before the inputs are there. shared: finish()'s.
+__device__ __forceinline__ void start_finish(const RouteWork& work, uint8_t* shared) {
+  const RouteParams& p = work.route;
+  const auto expert = static_cast<int32_t>(threadIdx.x);
+  if (first_to_finish(work) < 0 || !selects_quickly(p) || expert >= p.num_experts) return;
+  reinterpret_cast<float*>(shared)[expert] = __ldg(p.bias + expert);
 }
 
-// One block, which may wait for all that put scores of the tokens [first, first + count), count <=
-// kRouteWarps: their experts. The block of the last tokens makes the plan, if one is wanted.
-__device__ __forceinline__ void finish_group(const RouteWork& work, int32_t first, int32_t count,
-                                             void* shared) {
+// Every block calls it when all its scores are put, in all threads. At most kSplits splits.
+// shared: [finish_shared_bytes()].
+template <int kSplits>
+__device__ __forceinline__ void finish(const RouteWork& work, const FirstRun& run, uint8_t* shared,
+                                       bool live) {
+  const float* const biases = reinterpret_cast<const float*>(shared);
+  void* const memory = shared + kBiasBytes;
   const RouteParams& p = work.route;
   const bool plans = work.plan.num_tokens > 0;
-  select_experts(p, BoxScores{work.score_box}, first, count, plans ? work.id_box : nullptr,
-                 static_cast<float*>(shared));
-  if (!plans || first + count < p.num_tokens) return;
-  __syncthreads();
-  plan_block(work.plan, BoxIds{work.id_box}, p.experts_per_token,
-             *static_cast<PlanShared*>(shared));
-}
-
-// Grid [kClusterBlocks, experts / kExperts, tokens / kTokens], clusters along x: a block's sums of
-// its columns, sums(token, expert), become all columns' and then experts. `total`
-// [kTokens * kExperts], `shared` [finish_shared_bytes()]: apart, and free in the whole cluster.
-template <int kTokens, int kExperts, typename Sums>
-__device__ __forceinline__ void finish_cluster(const RouteWork& work, const Sums& sums,
-                                               float* total, void* shared) {
-  namespace cg = cooperative_groups;
-  constexpr int32_t kGroup = kTokens / kClusterBlocks;  // tokens that this block finishes
-  constexpr int32_t kPart = kGroup * kExperts;
-  const cg::cluster_group cluster = cg::this_cluster();
-  const RouteParams& p = work.route;
-  for (auto i = static_cast<int32_t>(threadIdx.x); i < kTokens * kExperts;
-       i += static_cast<int32_t>(blockDim.x)) {
-    total[i] = sums(i / kExperts, i % kExperts);
-  }
-  cluster.sync();
-  const auto rank = static_cast<int32_t>(blockIdx.x);
-  const int32_t first = static_cast<int32_t>(blockIdx.z) * kTokens + rank * kGroup;
-  const int32_t count = min(kGroup, p.num_tokens - first);
-  for (auto i = static_cast<int32_t>(threadIdx.x); i < kPart;
-       i += static_cast<int32_t>(blockDim.x)) {
-    float sum = 0;
-#pragma unroll
-    for (int32_t block = 0; block < kClusterBlocks; ++block) {
-      sum += cluster.map_shared_rank(total, block)[rank * kPart + i];
+  const bool is_quick = selects_quickly(p);
+  // One token's experts need not leave the block that chooses them.
+  const bool is_alone = is_quick && p.num_tokens == 1;
+  uint32_t* const chosen = plans && !is_alone ? work.id_box : nullptr;
+  const int32_t first = first_to_finish(work);
+  bool padding = run.context == 0;
+#pragma unroll 1
+  for (int32_t token = first; token >= 0 && token < p.num_tokens; token += work.cut.num_finishers) {
+    if (token != first) {
+      if (!live) break;
+      __syncthreads();
+      padding = is_padding(p, token);
     }
-    const int32_t expert = static_cast<int32_t>(blockIdx.y) * kExperts + i % kExperts;
-    if (i / kExperts >= count || expert >= p.num_experts) continue;
-    put_score(work, first + i / kExperts, expert, sum);
+    if (is_quick) {
+      select_quickly<kSplits>(work, token, biases[threadIdx.x], padding, chosen,
+                              *static_cast<QuickShared*>(memory), live);
+    } else if (live) {
+      select_slowly<kSplits>(work, token, padding, chosen, static_cast<float*>(memory));
+    }
   }
-  cg::cluster_group::arrival_token token = cluster.barrier_arrive();
-  if (count > 0 && blockIdx.y == gridDim.y - 1) finish_group(work, first, count, shared);
-  cluster.barrier_wait(std::move(token));  // no block leaves while another may read its total
+  if (!plans || !is_last_block(work)) return;
+  if (is_alone) {
+    plan_token<kQuickChosen>(work.plan, static_cast<QuickShared*>(memory)->ids, live);
+    return;
+  }
+  __syncthreads();
+  plan_block(work.plan, BoxIds{work.id_box, live}, p.experts_per_token, memory);
 }
 
 }  // namespace mimo::kernels::cuda::router

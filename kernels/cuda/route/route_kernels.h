@@ -16,20 +16,21 @@ constexpr int32_t kChosenMax = 32;  // experts of a token: a lane each
 
 struct RouteWork {
   RouteParams route;
+  RoutePlan cut;
   float* scores = nullptr;        // kTiles: [splits, T, E] sums of x w^T over a split's columns
-  uint64_t* score_box = nullptr;  // the others: [T, E] words of box.cuh, zeros between launches
-  uint32_t* id_box = nullptr;     // and [T, K]
+  uint32_t* score_box = nullptr;  // the others: [T, splits, score_pitch] words of box.cuh,
+  uint32_t* id_box = nullptr;     // and [T, K]; zeros between launches
   ExpertPlanParams plan;          // num_tokens 0: no plan is wanted of this launch
+  int32_t first_round = 0;        // 1: no rehearsal; see route_finish.cuh
 };
 
 // Dynamic shared memory, before the first launch. The bounds on experts and groups are RouteOps'.
 void prepare_few();
-void prepare_cluster();
+void prepare_split();
 void prepare_tile();
 
 void launch_few(const RouteWork& work, cudaStream_t stream);
-void launch_cluster(const RouteWork& work, const RoutePlan& plan, cudaStream_t stream);
-void launch_tile_cluster(const RouteWork& work, const RoutePlan& plan, cudaStream_t stream);
-void launch_tiles(const RouteWork& work, const RoutePlan& plan, cudaStream_t stream);
+void launch_split(const RouteWork& work, cudaStream_t stream);
+void launch_tiles(const RouteWork& work, cudaStream_t stream);
 
 }  // namespace mimo::kernels::cuda::router

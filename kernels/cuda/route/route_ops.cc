@@ -35,14 +35,13 @@ Result<void> RouteOps::prepare(const StepLimits& limits) {
   num_scores_ = router::route_scores_max(limits.tokens_max, limits.num_experts, context_.num_sms());
   TRY_ASSIGN(scores_, context_.allocate_array<float>(num_scores_, Purpose::kWorkspace));
   // Not by limits.experts_per_token, which not every user of a router gives.
-  num_box_tokens_ = std::min(limits.tokens_max, router::kTileClusterTokensMax);
-  TRY_ASSIGN(score_box_, context_.allocate_array<uint64_t>(
-                             int64_t{num_box_tokens_} * limits.num_experts, Purpose::kWorkspace));
+  num_box_tokens_ = std::min(limits.tokens_max, router::kSplitTokensMax);
+  num_box_words_ = router::route_box_words_max(limits.tokens_max, limits.num_experts);
+  TRY_ASSIGN(score_box_, context_.allocate_array<uint32_t>(num_box_words_, Purpose::kWorkspace));
   TRY_ASSIGN(id_box_, context_.allocate_array<uint32_t>(
                           int64_t{num_box_tokens_} * router::kChosenMax, Purpose::kWorkspace));
-  num_experts_ = limits.num_experts;
   router::prepare_few();
-  router::prepare_cluster();
+  router::prepare_split();
   router::prepare_tile();
   return {};
 }
@@ -60,33 +59,31 @@ void RouteOps::route(const RouteParams& p) {
   check_params(p);
   if (plans_ != nullptr) plans_->set_made(false);
   if (p.num_tokens == 0) return;
-  const router::RoutePlan plan =
-      router::plan_route({p.num_tokens, p.num_experts, p.hidden}, context_.num_sms());
-  if (plan.kernel == RouteKernel::kTiles) {
-    CHECK_LE(int64_t{plan.splits} * p.num_tokens * p.num_experts, num_scores_);
-  } else {
-    CHECK_LE(p.num_tokens, num_box_tokens_);
-    CHECK_LE(p.num_experts, num_experts_);
-  }
   router::RouteWork work;
   work.route = p;
+  work.cut = router::plan_route({p.num_tokens, p.num_experts, p.hidden}, context_.num_sms());
   work.scores = scores_;
   work.score_box = score_box_;
   work.id_box = id_box_;
-  if (makes_plan(p, plan.kernel)) {
+  const int64_t num_sums = int64_t{work.cut.splits} * p.num_tokens;
+  if (work.cut.kernel == RouteKernel::kTiles) {
+    CHECK_LE(num_sums * p.num_experts, num_scores_);
+  } else {
+    CHECK_LE(p.num_tokens, num_box_tokens_);
+    CHECK_LE(num_sums * work.cut.score_pitch, num_box_words_);
+  }
+  if (makes_plan(p, work.cut.kernel)) {
     work.plan = plans_->wanted();
     plans_->set_made(true);
   }
   const cudaStream_t stream = context_.stream();
-  switch (plan.kernel) {
+  switch (work.cut.kernel) {
     case RouteKernel::kFew:
       return router::launch_few(work, stream);
-    case RouteKernel::kCluster:
-      return router::launch_cluster(work, plan, stream);
-    case RouteKernel::kTileCluster:
-      return router::launch_tile_cluster(work, plan, stream);
+    case RouteKernel::kSplit:
+      return router::launch_split(work, stream);
     case RouteKernel::kTiles:
-      return router::launch_tiles(work, plan, stream);
+      return router::launch_tiles(work, stream);
   }
 }
 

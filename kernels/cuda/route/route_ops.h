@@ -29,10 +29,10 @@ class RouteOps {
   ExpertPlans* plans_ = nullptr;
   float* scores_ = nullptr;
   int64_t num_scores_ = 0;  // entries of scores_
-  uint64_t* score_box_ = nullptr;
+  uint32_t* score_box_ = nullptr;
+  int64_t num_box_words_ = 0;  // of score_box_
   uint32_t* id_box_ = nullptr;
-  int32_t num_box_tokens_ = 0;  // rows of the boxes
-  int32_t num_experts_ = 0;     // columns of score_box_
+  int32_t num_box_tokens_ = 0;  // rows of id_box_
 };
 
 }  // namespace mimo::kernels::cuda

@@ -5,20 +5,17 @@
 namespace mimo::kernels::cuda::router {
 
 enum class RouteKernel : uint8_t {
-  kFew = 0,          // two experts a block, whole rows, plain multiply-adds
-  kCluster = 1,      // 16 experts a block, rows cut over a cluster, weights straight to registers
-  kTileCluster = 2,  // 64 experts x 64 tokens a block, rows cut over a cluster
-  kTiles = 3,        // 128 experts x 128 tokens a block; a kernel of its own selects
+  kFew = 0,    // two experts a block, whole rows, plain multiply-adds
+  kSplit = 1,  // rows cut over blocks, whose sums meet where experts are selected
+  kTiles = 2,  // 128 experts x 128 tokens a block; a kernel of its own selects
 };
 
-constexpr int32_t kClusterBlocks = 8;
-constexpr int32_t kClusterExperts = 16;  // of a block of kCluster
-constexpr int32_t kTileClusterSide = 64;
 constexpr int32_t kTileSide = 128;
 constexpr int32_t kChunkCols = 32;  // columns that a warp multiplies at a time
+constexpr int32_t kFewExperts = 2;  // of a block of kFew
 constexpr int32_t kFewTokensMax = 4;
-constexpr int32_t kClusterTokensMax = 64;
-constexpr int32_t kTileClusterTokensMax = 256;
+constexpr int32_t kSplitTokensMax = 256;
+constexpr int32_t kSplitsMax = 16;  // of kSplit
 
 struct RouteShape {
   int32_t num_tokens = 0;
@@ -29,12 +26,22 @@ struct RouteShape {
 struct RoutePlan {
   RouteKernel kernel = RouteKernel::kFew;
   int32_t tokens_a_block = 0;
+  int32_t experts_a_block = 0;
   int32_t splits = 1;      // of the columns
-  int32_t split_cols = 0;  // a multiple of kChunkCols
+  int32_t split_cols = 0;  // a multiple of kChunkCols, where there is more than one split
+  int32_t num_blocks = 0;
+  int32_t score_pitch = 0;  // words between two splits' scores of a token, where they meet
+  // kFew and kSplit: block first_finisher + i selects for the tokens i, i + num_finishers, ..; the
+  // last block makes the experts' plan, after that if it is one of them.
+  int32_t first_finisher = 0;
+  int32_t num_finishers = 0;
 };
 
-// splits * T * E <= the floats that route_scores_max() gives for the step's limits.
+// kTiles: splits * T * E <= the floats that route_scores_max() gives for the step's limits.
 RoutePlan plan_route(const RouteShape& shape, int32_t num_sms);
 int64_t route_scores_max(int32_t tokens_max, int32_t num_experts, int32_t num_sms);
+
+// kFew and kSplit: splits * T * score_pitch <= this.
+int64_t route_box_words_max(int32_t tokens_max, int32_t num_experts);
 
 }  // namespace mimo::kernels::cuda::router

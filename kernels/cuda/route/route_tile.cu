@@ -1,8 +1,8 @@
 #include "base/check.h"
 #include "kernels/cuda/launch.h"
-#include "kernels/cuda/route/route_finish.cuh"
 #include "kernels/cuda/route/route_kernels.h"
 #include "kernels/cuda/route/score_mma.cuh"
+#include "kernels/cuda/route/select_experts.cuh"
 #include "kernels/device/cp_async.cuh"
 #include "kernels/device/mma.cuh"
 #include "kernels/device/pdl.cuh"
@@ -39,10 +39,7 @@ struct Tile {
   };
   static constexpr int64_t kRingBytes = int64_t{kStages} * int64_t{sizeof(Stage)};
 };
-using ClusterTile = Tile<4, 2, 2, 4, 4>;
 using WideTile = Tile<8, 4, 2, 1, 8>;
-static_assert(ClusterTile::kExperts == kTileClusterSide && ClusterTile::kTokens == kTileClusterSide,
-              "as route_plan.h says");
 static_assert(WideTile::kExperts == kTileSide && WideTile::kTokens == kTileSide,
               "as route_plan.h says");
 
@@ -197,54 +194,14 @@ __device__ __forceinline__ void put_sums(const WarpSums<kTokenTiles>& sums, cons
   }
 }
 
-// --- Kernel: grid [kClusterBlocks, ceil(E / kExperts), ceil(T / kTokens)], clusters along x
-// --------
-struct ClusterSums {
-  static constexpr int kPitch = ClusterTile::kExperts + 4;  // a warp's stores meet every bank once
-  static constexpr int kColWarps = ClusterTile::kCols / kChunkCols;
-  float total[ClusterTile::kTokens * ClusterTile::kExperts];
-  float sums[kColWarps][ClusterTile::kTokens][kPitch];  // later finish_group()'s
-};
-static_assert(sizeof(ClusterSums) <= ClusterTile::kRingBytes, "it lies where the ring was");
-static_assert(int64_t{sizeof(ClusterSums::total)} + kFinishSharedMax <= ClusterTile::kRingBytes,
-              "and so does what selects");
-
-__global__ void __launch_bounds__(ClusterTile::kThreads, 1)
-    tile_cluster_kernel(const __grid_constant__ RouteWork work, int32_t split_cols) {
-  extern __shared__ __align__(16) uint8_t memory[];
-  const RouteParams& p = work.route;
-  const int32_t begin = static_cast<int32_t>(blockIdx.x) * split_cols;
-  const int32_t end = min(begin + split_cols, p.hidden);
-  const WarpPlace place = warp_place<ClusterTile>();
-  device::let_next_start();
-  ClusterTile::Sums totals = {};
-  sum_split<ClusterTile>(p, begin, end, place, reinterpret_cast<ClusterTile::Stage*>(memory),
-                         totals);
-  __syncthreads();
-  ClusterSums& shared = *reinterpret_cast<ClusterSums*>(memory);
-  float(&sums)[ClusterTile::kTokens][ClusterSums::kPitch] = shared.sums[place.col / kChunkCols];
-  put_sums<ClusterTile::kTokenTiles>(
-      totals, place,
-      [&sums](int32_t expert, int32_t token, float sum) { sums[token][expert] = sum; });
-  __syncthreads();
-  const auto block_sum = [&shared](int32_t token, int32_t expert) {
-    float sum = 0;
-#pragma unroll
-    for (int32_t w = 0; w < ClusterSums::kColWarps; ++w) sum += shared.sums[w][token][expert];
-    return sum;
-  };
-  finish_cluster<ClusterTile::kTokens, ClusterTile::kExperts>(work, block_sum, shared.total,
-                                                              shared.sums);
-}
-
 // --- Kernels: grid [splits, ceil(E / kExperts), ceil(T / kTokens)], then grid [T / kRouteWarps]
 // ----
 __global__ void __launch_bounds__(WideTile::kThreads, 1)
-    tile_kernel(const __grid_constant__ RouteWork work, int32_t split_cols) {
+    tile_kernel(const __grid_constant__ RouteWork work) {
   extern __shared__ __align__(16) uint8_t memory[];
   const RouteParams& p = work.route;
-  const int32_t begin = static_cast<int32_t>(blockIdx.x) * split_cols;
-  const int32_t end = min(begin + split_cols, p.hidden);
+  const int32_t begin = static_cast<int32_t>(blockIdx.x) * work.cut.split_cols;
+  const int32_t end = min(begin + work.cut.split_cols, p.hidden);
   const WarpPlace place = warp_place<WideTile>();
   device::let_next_start();
   WideTile::Sums totals = {};
@@ -261,47 +218,40 @@ __global__ void __launch_bounds__(WideTile::kThreads, 1)
 }
 
 __global__ void __launch_bounds__(kRouteThreads)
-    select_kernel(const __grid_constant__ RouteWork work, int32_t num_splits) {
+    select_kernel(const __grid_constant__ RouteWork work) {
   extern __shared__ __align__(16) uint8_t memory[];
   device::let_next_start();
   device::wait_for_inputs();
   const int32_t first = static_cast<int32_t>(blockIdx.x) * kRouteWarps;
-  select_experts(work.route, PartialScores{work.scores, num_splits}, first,
-                 min(kRouteWarps, work.route.num_tokens - first), nullptr,
-                 reinterpret_cast<float*>(memory));
+  select_experts(work.route, PartialScores{work.scores, work.cut.splits}, first,
+                 min(kRouteWarps, work.route.num_tokens - first), reinterpret_cast<float*>(memory));
 }
+
+// Groups have two experts or more.
+constexpr int64_t kSelectSharedMax =
+    int64_t{kRouteWarps} * (2 * kRouteExpertsMax + kRouteExpertsMax / 2) * 4;
 
 uint32_t ceil_div(int32_t a, int32_t b) { return static_cast<uint32_t>((a + b - 1) / b); }
 
 }  // namespace
 
 void prepare_tile() {
-  allow_shared(tile_cluster_kernel, ClusterTile::kRingBytes);
   allow_shared(tile_kernel, WideTile::kRingBytes);
-  allow_shared(select_kernel, kFinishSharedMax);
+  allow_shared(select_kernel, kSelectSharedMax);
 }
 
-void launch_tile_cluster(const RouteWork& work, const RoutePlan& plan, cudaStream_t stream) {
+void launch_tiles(const RouteWork& work, cudaStream_t stream) {
   const RouteParams& p = work.route;
-  CHECK_EQ(plan.tokens_a_block, ClusterTile::kTokens);
-  const dim3 grid(kClusterBlocks, ceil_div(p.num_experts, ClusterTile::kExperts),
-                  ceil_div(p.num_tokens, ClusterTile::kTokens));
-  launch(tile_cluster_kernel,
-         {grid, dim3(ClusterTile::kThreads), ClusterTile::kRingBytes, kClusterBlocks}, stream, work,
-         plan.split_cols);
-}
-
-void launch_tiles(const RouteWork& work, const RoutePlan& plan, cudaStream_t stream) {
-  const RouteParams& p = work.route;
-  CHECK_EQ(plan.tokens_a_block, WideTile::kTokens);
-  const dim3 grid(static_cast<uint32_t>(plan.splits), ceil_div(p.num_experts, WideTile::kExperts),
+  CHECK_EQ(work.cut.tokens_a_block, WideTile::kTokens);
+  CHECK_EQ(work.cut.experts_a_block, WideTile::kExperts);
+  const dim3 grid(static_cast<uint32_t>(work.cut.splits),
+                  ceil_div(p.num_experts, WideTile::kExperts),
                   ceil_div(p.num_tokens, WideTile::kTokens));
-  launch(tile_kernel, {grid, dim3(WideTile::kThreads), WideTile::kRingBytes}, stream, work,
-         plan.split_cols);
-  const bool few = p.num_groups == 1 && p.num_experts <= 32 * kLaneExperts;
-  const int64_t bytes = few ? 0 : select_shared_floats(p.num_experts, p.num_groups) * 4;
+  launch(tile_kernel, {grid, dim3(WideTile::kThreads), WideTile::kRingBytes}, stream, work);
+  const int64_t bytes =
+      has_few_experts(p) ? 0 : select_shared_floats(p.num_experts, p.num_groups) * 4;
   launch(select_kernel, {dim3(ceil_div(p.num_tokens, kRouteWarps)), dim3(kRouteThreads), bytes},
-         stream, work, plan.splits);
+         stream, work);
 }
 
 }  // namespace mimo::kernels::cuda::router

@@ -13,14 +13,10 @@ namespace mimo::kernels::cuda::router {
 constexpr int32_t kRouteWarps = 8;
 constexpr int32_t kRouteThreads = kRouteWarps * 32;
 
-// Where select_experts() finds scores: a kernel's before, summed over the columns of each split ..
+// A kernel's scores, summed over the columns of each split.
 struct PartialScores {
   const float* sums = nullptr;  // [num_splits, T, E]
   int32_t num_splits = 1;
-};
-// .. or other blocks' of this launch. Each word is taken once.
-struct BoxScores {
-  uint64_t* words = nullptr;  // [T, E]
 };
 
 // Floats of shared memory that select_experts() needs: scores, choices and groups a warp.
@@ -44,14 +40,6 @@ __device__ __forceinline__ float take_score(const PartialScores& partial, const 
   for (int32_t split = 1; split < partial.num_splits; ++split) sum += __ldcg(at + split * stride);
   return sum;
 }
-__device__ __forceinline__ float take_score(const BoxScores& box, const RouteParams& p,
-                                            int32_t token, int32_t expert) {
-  uint64_t* const at = box.words + int64_t{token} * p.num_experts + expert;
-  uint64_t word = 0;
-  while (word == 0) word = peek(at);
-  put(at, 0);
-  return word_score(word);
-}
 
 // scores[i]: of expert lane + 32 i; 0 where there is none. One warp.
 template <int kCount>
@@ -64,27 +52,10 @@ __device__ __forceinline__ void take_scores(const PartialScores& partial, const 
     scores[i] = expert < p.num_experts ? take_score(partial, p, token, expert) : 0.0f;
   }
 }
-template <int kCount>
-__device__ __forceinline__ void take_scores(const BoxScores& box, const RouteParams& p,
-                                            int32_t token, float (&scores)[kCount]) {
-  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
-  uint64_t* const at = box.words + int64_t{token} * p.num_experts + lane;
-  uint64_t words[kCount];
-  bool all = false;
-  while (!all) {
-    all = true;
-#pragma unroll
-    for (int32_t i = 0; i < kCount; ++i) {
-      words[i] = lane + 32 * i < p.num_experts ? peek(at + 32 * i) : score_word(0);
-    }
-#pragma unroll
-    for (int32_t i = 0; i < kCount; ++i) all = all && words[i] != 0;
-  }
-#pragma unroll
-  for (int32_t i = 0; i < kCount; ++i) {
-    scores[i] = word_score(words[i]);
-    if (lane + 32 * i < p.num_experts) put(at + 32 * i, 0);
-  }
+
+// Of a token's chosen scores, whose sum this is.
+__device__ __forceinline__ float weight_factor(const RouteParams& p, float sum) {
+  return (p.normalize ? 1.0f / (sum + 1e-20f) : 1.0f) * p.scaling;
 }
 
 // What lane k of a token's warp leaves of choice k. `chosen` [T, K]: words for the plan, or null.
@@ -163,8 +134,7 @@ __device__ inline void select_token(const RouteParams& p, int32_t token, const f
   const float weight = holds ? score[mine] : 0.0f;
   float sum = weight;
   for (int32_t offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0u, sum, offset);
-  const float factor = (p.normalize ? 1.0f / (sum + 1e-20f) : 1.0f) * p.scaling;
-  leave_choice(p, token, mine, weight * factor, chosen);
+  leave_choice(p, token, mine, weight * weight_factor(p, sum), chosen);
 }
 
 __device__ inline bool is_padding(const RouteParams& p, int32_t token) {
@@ -179,6 +149,17 @@ __device__ __forceinline__ bool leave_out_padding(const RouteParams& p, int32_t 
   return true;
 }
 
+// The score of a sum, and what chooses: a NaN row gets experts like any other; it still ends as NaN
+// weights.
+struct Scored {
+  float score;
+  float choice;
+};
+__device__ __forceinline__ Scored scored(float sum, float bias) {
+  const float score = __frcp_rn(1.0f + expf(-sum));
+  return {score, isnan(score) ? 0.0f : score + bias};
+}
+
 // A lane's experts of few: lane, lane + 32, ..
 constexpr int32_t kLaneExperts = 8;
 
@@ -187,9 +168,8 @@ struct LaneScores {
   float scores[kLaneExperts];
 };
 
-template <typename Source>
-__device__ __forceinline__ LaneScores lane_scores(const RouteParams& p, const Source& source,
-                                                  int32_t token) {
+__device__ __forceinline__ LaneScores lane_scores(const RouteParams& p,
+                                                  const PartialScores& partial, int32_t token) {
   const auto lane = static_cast<int32_t>(threadIdx.x % 32);
   float biases[kLaneExperts];
 #pragma unroll
@@ -197,15 +177,14 @@ __device__ __forceinline__ LaneScores lane_scores(const RouteParams& p, const So
     biases[i] = lane + 32 * i < p.num_experts ? __ldg(p.bias + lane + 32 * i) : 0.0f;
   }
   float sums[kLaneExperts];
-  take_scores(source, p, token, sums);
+  take_scores(partial, p, token, sums);
   LaneScores out;
 #pragma unroll
   for (int32_t i = 0; i < kLaneExperts; ++i) {
     const bool inside = lane + 32 * i < p.num_experts;
-    const float score = __frcp_rn(1.0f + expf(-sums[i]));
-    const float choice = isnan(score) ? 0.0f : score + biases[i];
-    out.scores[i] = score;
-    out.keys[i] = inside ? choice_key(choice) : 0;
+    const Scored one = scored(sums[i], biases[i]);
+    out.scores[i] = one.score;
+    out.keys[i] = inside ? choice_key(one.choice) : 0;
   }
   return out;
 }
@@ -228,13 +207,12 @@ __device__ __forceinline__ Candidate best_of(const LaneScores& mine) {
 }
 
 // One warp, one token, all in registers: one group, at most 32 * kLaneExperts experts.
-template <typename Source>
-__device__ __forceinline__ void select_token_of_few(const RouteParams& p, const Source& source,
-                                                    int32_t token, uint32_t* chosen) {
+__device__ __forceinline__ void select_token_of_few(const RouteParams& p,
+                                                    const PartialScores& partial, int32_t token) {
   const auto lane = static_cast<int32_t>(threadIdx.x % 32);
   const bool padding = is_padding(p, token);
-  LaneScores mine = lane_scores(p, source, token);
-  if (padding) return leave_choice(p, token, -1, 0.0f, chosen);
+  LaneScores mine = lane_scores(p, partial, token);
+  if (padding) return leave_choice(p, token, -1, 0.0f, nullptr);
   int32_t id = 0;  // of lane k: the k-th best
   float weight = 0;
   for (int32_t k = 0; k < p.experts_per_token; ++k) {
@@ -255,45 +233,40 @@ __device__ __forceinline__ void select_token_of_few(const RouteParams& p, const 
   float sum = weight;
 #pragma unroll
   for (int32_t offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0u, sum, offset);
-  const float factor = (p.normalize ? 1.0f / (sum + 1e-20f) : 1.0f) * p.scaling;
-  leave_choice(p, token, id, weight * factor, chosen);
+  leave_choice(p, token, id, weight * weight_factor(p, sum), nullptr);
 }
 
-__device__ __forceinline__ bool has_few_experts(const RouteParams& p) {
+__host__ __device__ __forceinline__ bool has_few_experts(const RouteParams& p) {
   return p.num_groups == 1 && p.num_experts <= 32 * kLaneExperts;
 }
 
 // Tokens [first, first + count), count <= kRouteWarps, a warp each. shared:
 // [select_shared_floats()].
-template <typename Source>
-__device__ __forceinline__ void select_experts(const RouteParams& p, const Source& source,
-                                               int32_t first, int32_t count, uint32_t* chosen,
-                                               float* shared) {
+__device__ __forceinline__ void select_experts(const RouteParams& p, const PartialScores& partial,
+                                               int32_t first, int32_t count, float* shared) {
   const auto warp = static_cast<int32_t>(threadIdx.x / 32);
   if (has_few_experts(p)) {
-    if (warp < count) select_token_of_few(p, source, first + warp, chosen);
+    if (warp < count) select_token_of_few(p, partial, first + warp);
     return;
   }
-  __syncthreads();  // whoever read what lay here before is done
   float* const scores = shared;
   float* const choices = scores + kRouteWarps * p.num_experts;
   float* const groups = choices + kRouteWarps * p.num_experts;
   for (auto i = static_cast<int32_t>(threadIdx.x); i < count * p.num_experts;
        i += static_cast<int32_t>(blockDim.x)) {
     const int32_t expert = i % p.num_experts;
-    const float sum = take_score(source, p, first + i / p.num_experts, expert);
-    const float score = 1.0f / (1.0f + expf(-sum));
-    scores[i] = score;
-    // A NaN row gets experts like any other; it still ends as NaN weights.
-    choices[i] = isnan(score) ? 0.0f : score + p.bias[expert];
+    const float sum = take_score(partial, p, first + i / p.num_experts, expert);
+    const Scored out = scored(sum, p.bias[expert]);
+    scores[i] = out.score;
+    choices[i] = out.choice;
   }
   __syncthreads();
   if (warp >= count) return;
   const int32_t token = first + warp;
-  if (leave_out_padding(p, token, chosen)) return;
+  if (leave_out_padding(p, token, nullptr)) return;
   float* const choice = choices + warp * p.num_experts;
   if (p.num_groups > 1) close_groups(p, choice, groups + warp * p.num_groups);
-  select_token(p, token, scores + warp * p.num_experts, choice, chosen);
+  select_token(p, token, scores + warp * p.num_experts, choice, nullptr);
 }
 
 }  // namespace mimo::kernels::cuda::router

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -63,12 +64,41 @@ TEST(RoutePlan, CutsColumnsOverTheWholeDevice) {
       for (const int32_t hidden : {8, 64, 1032, 4096, 8200}) {
         const RoutePlan plan = plan_route({tokens, experts, hidden}, 132);
         EXPECT_GE(plan.splits * plan.split_cols, hidden);
+        EXPECT_LT((plan.splits - 1) * plan.split_cols, hidden) << "an empty split";
         if (plan.splits > 1) {
           EXPECT_EQ(plan.split_cols % kChunkCols, 0);
         }
-        if (plan.kernel != RouteKernel::kTiles) continue;
-        EXPECT_LT((plan.splits - 1) * plan.split_cols, hidden) << "an empty split";
-        EXPECT_LE(int64_t{plan.splits} * tokens * experts, route_scores_max(tokens, experts, 132));
+        if (plan.kernel == RouteKernel::kTiles) {
+          EXPECT_LE(int64_t{plan.splits} * tokens * experts,
+                    route_scores_max(tokens, experts, 132));
+          continue;
+        }
+        EXPECT_GE(plan.score_pitch, experts);
+        EXPECT_LE(plan.splits, kSplitsMax);
+        EXPECT_LE(int64_t{plan.splits} * tokens * plan.score_pitch,
+                  route_box_words_max(tokens, experts));
+      }
+    }
+  }
+}
+
+// Those that wait must all find a place, and none before the last may be the one that plans.
+TEST(RoutePlan, TheLastBlocksFinish) {
+  for (const int32_t num_sms : {1, 8, 132}) {
+    for (int32_t tokens = 1; tokens <= kSplitTokensMax; ++tokens) {
+      for (const int32_t experts : {1, 16, 255, 256, 1024}) {
+        const RoutePlan plan = plan_route({tokens, experts, 4096}, num_sms);
+        SCOPED_TRACE(::testing::Message() << tokens << " tokens, " << experts << " experts, "
+                                          << num_sms << " multiprocessors");
+        const int32_t num_waiting = plan.num_blocks - plan.first_finisher;
+        ASSERT_GE(plan.first_finisher, 0);
+        ASSERT_GE(plan.num_finishers, 1);
+        ASSERT_LE(plan.num_finishers, tokens);
+        ASSERT_LE(num_waiting, num_sms);
+        const int32_t apart = num_waiting - plan.num_finishers;
+        ASSERT_TRUE(apart == 0 || apart == 1) << apart;
+        ASSERT_EQ(apart == 0,
+                  tokens == 1 || plan.num_finishers == std::min(plan.num_blocks, num_sms));
       }
     }
   }
@@ -78,11 +108,12 @@ TEST(RoutePlan, GoesByTheTokens) {
   const auto kernel = [](int32_t tokens) { return plan_route({tokens, 256, 4096}, 132).kernel; };
   EXPECT_EQ(kernel(1), RouteKernel::kFew);
   EXPECT_EQ(kernel(4), RouteKernel::kFew);
-  EXPECT_EQ(kernel(5), RouteKernel::kCluster);
-  EXPECT_EQ(kernel(64), RouteKernel::kCluster);
-  EXPECT_EQ(kernel(65), RouteKernel::kTileCluster);
-  EXPECT_EQ(kernel(256), RouteKernel::kTileCluster);
+  EXPECT_EQ(kernel(5), RouteKernel::kSplit);
+  EXPECT_EQ(kernel(256), RouteKernel::kSplit);
   EXPECT_EQ(kernel(257), RouteKernel::kTiles);
+  for (const int32_t tokens : {1, 4, 8, 16, 32, 64, 128, 256}) {
+    EXPECT_EQ(plan_route({tokens, 256, 4096}, 132).num_blocks, 128) << tokens;
+  }
   EXPECT_EQ(plan_route({512, 256, 4096}, 132).splits, 16);
   EXPECT_EQ(plan_route({8192, 256, 4096}, 132).splits, 1);
 }

@@ -1,0 +1,304 @@
+#include <algorithm>
+
+#include "base/check.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/route/route_finish.cuh"
+#include "kernels/cuda/route/route_kernels.h"
+#include "kernels/cuda/route/score_mma.cuh"
+#include "kernels/device/cp_async.cuh"
+#include "kernels/device/mma.cuh"
+#include "kernels/device/pdl.cuh"
+
+namespace mimo::kernels::cuda::router {
+namespace {
+
+// --- Tile -------------------------------------------------------------------------------------
+// A warp has kExpertTiles x 16 experts and two chunks of 32 columns of every kStepCols; the block's
+// warps are kExpertWarps beside each other, the others cut the columns. kPasses times kTokens
+// tokens, one pass after the other.
+constexpr int32_t kChunks = 2;
+
+template <int kTokenTiles_, int kExpertTiles_, int kExpertWarps_, int kPasses_, int kSplits_>
+struct SplitTile {
+  static constexpr int kTokenTiles = kTokenTiles_;
+  static constexpr int kExpertTiles = kExpertTiles_;
+  static constexpr int kExpertWarps = kExpertWarps_;
+  static constexpr int kPasses = kPasses_;
+  static constexpr int kSplits = kSplits_;  // at most
+  static constexpr int kColWarps = kRouteWarps / kExpertWarps;
+  static constexpr int kWarpExperts = kExpertTiles * kMmaExperts;
+  static constexpr int kExperts = kExpertWarps * kWarpExperts;
+  static constexpr int kTokens = kTokenTiles * kMmaTokens;
+  static constexpr int kChunkStep = kColWarps * kChunkCols;
+  static constexpr int kStepCols = kChunks * kChunkStep;
+  static constexpr int kPitch = kWarpExperts + 4;  // a warp's stores meet every bank once
+
+  // A warp's own. As lanes read them: two pieces of each of two experts.
+  using Weights = float4[kChunks][kExpertTiles][4][32];
+  using Sums = float[kTokens][kPitch];
+  // With one pass the sums lie where the weights were.
+  static constexpr int64_t kSumsAt = kPasses == 1 ? 0 : int64_t{sizeof(Weights)};
+  static constexpr int64_t kWarpBytes =
+      std::max(kSumsAt + int64_t{sizeof(Sums)}, int64_t{sizeof(Weights)});
+  static constexpr int64_t kBytes = kRouteWarps * kWarpBytes;
+
+  static __device__ __forceinline__ Weights& weights(uint8_t* memory, int32_t warp) {
+    return *reinterpret_cast<Weights*>(memory + warp * kWarpBytes);
+  }
+  static __device__ __forceinline__ Sums& sums(uint8_t* memory, int32_t warp) {
+    return *reinterpret_cast<Sums*>(memory + warp * kWarpBytes + kSumsAt);
+  }
+};
+
+struct Place {
+  int32_t expert = 0;  // the warp's first
+  int32_t col = 0;     // and of its first chunk
+  int32_t end = 0;     // of the columns
+};
+template <typename T>
+__device__ __forceinline__ Place warp_place(const RouteWork& work) {
+  const auto warp = static_cast<int32_t>(threadIdx.x / 32);
+  const int32_t begin = static_cast<int32_t>(blockIdx.x) * work.cut.split_cols;
+  return {static_cast<int32_t>(blockIdx.y) * T::kExperts + warp % T::kExpertWarps * T::kWarpExperts,
+          begin + warp / T::kExpertWarps * kChunkCols,
+          min(begin + work.cut.split_cols, work.route.hidden)};
+}
+
+// --- Loads: zeros outside ---------------------------------------------------------------------
+// A warp's chunks of weights from column `col` on. A copy has whole rows of a chunk.
+template <typename T>
+__device__ __forceinline__ void load_weights(const RouteParams& p, const Place& place, int32_t col,
+                                             typename T::Weights& weights) {
+  constexpr int32_t kRowPieces = kChunkCols / 4;
+  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+  const int32_t piece = lane % kRowPieces;
+#pragma unroll
+  for (int32_t chunk = 0; chunk < kChunks; ++chunk) {
+    const int32_t from_col = col + chunk * T::kChunkStep + piece * 4;
+#pragma unroll
+    for (int32_t i = 0; i < T::kExpertTiles * 4; ++i) {
+      const int32_t row = i * (32 / kRowPieces) + lane / kRowPieces;
+      const int32_t expert = place.expert + row;
+      const bool there = expert < p.num_experts && from_col < place.end;
+      const float* const from = p.weight + (there ? int64_t{expert} * p.hidden + from_col : 0);
+      float4* const to =
+          &weights[chunk][row / 16][row / 8 % 2 * 2 + piece % 2][row % 8 * 4 + piece / 2];
+      device::copy_async_16(device::shared_address(to), from, there);
+    }
+  }
+  device::copy_async_commit();
+}
+
+template <typename T>
+__device__ __forceinline__ void load_tokens(const RouteParams& p, const Place& place, int32_t col,
+                                            int32_t first_token, int32_t num_tokens,
+                                            uint4 (&x)[T::kTokenTiles]) {
+  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+  const int32_t from_col = col + lane % 4 * kLaneCols;
+  const int32_t first = first_token + lane / 4;
+  // kSplitTokensMax rows: 32 bits are enough.
+  const uint16_t* const from = static_cast<const uint16_t*>(p.x);
+  const int32_t tokens_left = from_col < place.end ? num_tokens - first : 0;
+  const int32_t begin = first * p.hidden + from_col;
+#pragma unroll
+  for (int32_t t = 0; t < T::kTokenTiles; ++t) {
+    x[t] = {0, 0, 0, 0};
+    if (t * kMmaTokens >= tokens_left) continue;
+    x[t] = *reinterpret_cast<const uint4*>(from + begin + t * kMmaTokens * p.hidden);
+  }
+}
+
+// --- Steps ------------------------------------------------------------------------------------
+template <typename T>
+using WarpSums = float[T::kExpertTiles][T::kTokenTiles][4];
+
+template <typename T>
+__device__ __forceinline__ void multiply(const typename T::Weights& weights, int32_t chunk,
+                                         const uint4 (&x)[T::kTokenTiles], WarpSums<T>& sums) {
+  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+#pragma unroll
+  for (int32_t e = 0; e < T::kExpertTiles; ++e) {
+    LaneWeights mine;
+#pragma unroll
+    for (int32_t half = 0; half < 2; ++half) {
+      mine.w[half][0] = weights[chunk][e][half * 2][lane];
+      mine.w[half][1] = weights[chunk][e][half * 2 + 1][lane];
+    }
+    multiply_chunk<T::kTokenTiles>(mine, x, sums[e]);
+  }
+}
+
+// The warp's sums over its columns, for the tokens of a pass. `loaded`: the first step's weights
+// have been asked for. A rehearsal multiplies one chunk, by no tokens.
+template <typename T>
+__device__ __forceinline__ void sum_columns(const RouteParams& p, const Place& place,
+                                            int32_t first_token, bool loaded, bool live,
+                                            typename T::Weights& weights, WarpSums<T>& sums) {
+  const int32_t num_tokens = live ? p.num_tokens : 0;
+#pragma unroll 1
+  for (int32_t col = place.col; col < place.end; col += T::kStepCols) {
+    uint4 x[T::kTokenTiles];
+    uint4 next[T::kTokenTiles];
+    load_tokens<T>(p, place, col, first_token, num_tokens, x);
+    load_tokens<T>(p, place, col + T::kChunkStep, first_token, num_tokens, next);
+    if (!loaded) load_weights<T>(p, place, col, weights);
+    if (live) device::copy_async_wait<0>();
+    __syncwarp();
+#pragma unroll 1
+    for (int32_t chunk = 0; chunk < kChunks; ++chunk) {
+      multiply<T>(weights, chunk, x, sums);
+      if (!live) return;
+#pragma unroll
+      for (int32_t t = 0; t < T::kTokenTiles; ++t) x[t] = next[t];
+    }
+    __syncwarp();  // all lanes have read the weights
+    loaded = false;
+  }
+}
+
+// As mma.cuh lays sums out.
+template <typename T>
+__device__ __forceinline__ void leave_sums(const WarpSums<T>& sums, typename T::Sums& to) {
+  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+#pragma unroll
+  for (int32_t e = 0; e < T::kExpertTiles; ++e) {
+#pragma unroll
+    for (int32_t t = 0; t < T::kTokenTiles; ++t) {
+#pragma unroll
+      for (int32_t i = 0; i < 4; ++i) {
+        to[t * kMmaTokens + lane % 4 * 2 + i % 2][e * kMmaExperts + i / 2 * 8 + lane / 4] =
+            sums[e][t][i];
+      }
+    }
+  }
+}
+
+// All warps' sums of a pass, over the block's columns, into the box: a thread has four experts of a
+// token at a time.
+template <typename T>
+__device__ __forceinline__ void put_sums(const RouteWork& work, int32_t first_token, bool live,
+                                         uint8_t* memory) {
+  constexpr int32_t kQuads = T::kExperts / 4;
+  constexpr int32_t kWarpQuads = T::kWarpExperts / 4;
+  const int32_t num_experts = work.route.num_experts;
+  const auto split = static_cast<int32_t>(blockIdx.x);
+#pragma unroll 1
+  for (auto i = static_cast<int32_t>(threadIdx.x); i < T::kTokens * kQuads; i += kRouteThreads) {
+    const int32_t token = i / kQuads;
+    const int32_t quad = i % kQuads;
+    float4 total = {0, 0, 0, 0};
+#pragma unroll
+    for (int32_t c = 0; c < T::kColWarps; ++c) {
+      const typename T::Sums& sums = T::sums(memory, c * T::kExpertWarps + quad / kWarpQuads);
+      const float4 part = *reinterpret_cast<const float4*>(&sums[token][quad % kWarpQuads * 4]);
+      total.x += part.x;
+      total.y += part.y;
+      total.z += part.z;
+      total.w += part.w;
+    }
+    const int32_t expert = static_cast<int32_t>(blockIdx.y) * T::kExperts + quad * 4;
+    if (!live || first_token + token >= work.route.num_tokens || expert >= num_experts) continue;
+    uint32_t* const to = box_scores(work, first_token + token, split, expert);
+    const uint4 words = {score_word(total.x), score_word(total.y), score_word(total.z),
+                         score_word(total.w)};
+    if (expert + 4 <= num_experts) {
+      put(to, words);
+      continue;
+    }
+    put(to, words.x);
+    if (expert + 1 < num_experts) put(to + 1, words.y);
+    if (expert + 2 < num_experts) put(to + 2, words.z);
+  }
+}
+
+// --- Kernel: grid [splits, ceil(E / kExperts), ceil(T / tokens_a_block)] -----------------------
+// The first step's weights, all of them in most models, come in before the inputs are there.
+template <typename T>
+__global__ void __launch_bounds__(kRouteThreads, T::kPasses == 1 && T::kExpertTiles == 1 ? 2 : 1)
+    split_kernel(const __grid_constant__ RouteWork work) {
+  extern __shared__ __align__(16) uint8_t memory[];
+  const RouteParams& p = work.route;
+  const auto warp = static_cast<int32_t>(threadIdx.x / 32);
+  const Place place = warp_place<T>(work);
+  typename T::Weights& weights = T::weights(memory, warp);
+  device::let_next_start();
+  load_weights<T>(p, place, place.col, weights);
+  start_finish(work, memory + T::kBytes);
+  const bool is_one_step = place.col + T::kStepCols >= place.end;
+#pragma unroll 1
+  for (int32_t round = work.first_round; round < 2; ++round) {
+    const bool live = round == 1;
+    if (live) device::wait_for_inputs();
+    FirstRun run;
+    bool loaded = true;
+#pragma unroll 1
+    for (int32_t pass = 0; pass < T::kPasses; ++pass) {
+      const int32_t first_token =
+          (static_cast<int32_t>(blockIdx.z) * T::kPasses + pass) * T::kTokens;
+      WarpSums<T> sums = {};
+      sum_columns<T>(p, place, first_token, loaded, live, weights, sums);
+      loaded = is_one_step;
+      if (pass == T::kPasses - 1) run = find_run(work, live);
+      if (live) {
+        device::copy_async_wait<0>();  // of warps without columns, too
+        __syncwarp();
+        if (pass > 0) __syncthreads();  // all have added up the pass before
+        leave_sums<T>(sums, T::sums(memory, warp));
+      }
+      __syncthreads();
+      put_sums<T>(work, first_token, live, memory);
+      if (!live) break;
+    }
+    find_context(work, live, run);
+    finish<T::kSplits>(work, run, memory + T::kBytes, live);
+    __syncthreads();
+  }
+}
+
+using Tile8 = SplitTile<1, 1, 1, 1, 8>;
+using Tile16 = SplitTile<2, 1, 1, 1, 8>;
+using Tile32 = SplitTile<4, 1, 1, 1, 8>;
+using Tile64 = SplitTile<8, 1, 1, 1, 8>;
+using Tile128 = SplitTile<8, 2, 1, 1, 8>;
+using Tile256 = SplitTile<8, 2, 2, 2, 16>;
+
+template <typename T>
+void prepare() {
+  allow_shared(split_kernel<T>, T::kBytes + kFinishSharedMax);
+}
+
+template <typename T>
+void launch_for(const RouteWork& work, cudaStream_t stream) {
+  const RoutePlan& cut = work.cut;
+  CHECK_EQ(cut.tokens_a_block, T::kTokens * T::kPasses);
+  CHECK_EQ(cut.experts_a_block, T::kExperts);
+  CHECK_LE(cut.splits, T::kSplits);
+  const int32_t expert_blocks = (work.route.num_experts + T::kExperts - 1) / T::kExperts;
+  const dim3 grid(static_cast<uint32_t>(cut.splits), static_cast<uint32_t>(expert_blocks),
+                  static_cast<uint32_t>(cut.num_blocks / (cut.splits * expert_blocks)));
+  launch(split_kernel<T>, {grid, dim3(kRouteThreads), T::kBytes + finish_shared_bytes(work)},
+         stream, work);
+}
+
+}  // namespace
+
+void prepare_split() {
+  prepare<Tile8>();
+  prepare<Tile16>();
+  prepare<Tile32>();
+  prepare<Tile64>();
+  prepare<Tile128>();
+  prepare<Tile256>();
+}
+
+void launch_split(const RouteWork& work, cudaStream_t stream) {
+  const RoutePlan& cut = work.cut;
+  if (cut.tokens_a_block <= Tile8::kTokens) return launch_for<Tile8>(work, stream);
+  if (cut.tokens_a_block <= Tile16::kTokens) return launch_for<Tile16>(work, stream);
+  if (cut.tokens_a_block <= Tile32::kTokens) return launch_for<Tile32>(work, stream);
+  if (cut.experts_a_block == Tile64::kExperts) return launch_for<Tile64>(work, stream);
+  if (cut.experts_a_block == Tile128::kExperts) return launch_for<Tile128>(work, stream);
+  launch_for<Tile256>(work, stream);
+}
+
+}  // namespace mimo::kernels::cuda::router
