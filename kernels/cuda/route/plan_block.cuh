@@ -14,25 +14,37 @@ namespace mimo::kernels::cuda::router {
 // In shared memory, as much as the pairs at hand need.
 struct PlanTables {
   uint32_t* items;      // [words, kPlanExpertsMax]
-  int32_t* first_row;   // [kPlanExpertsMax]
   uint32_t* warp_sums;  // [32]
+  int16_t* first_row;   // [words, kPlanExpertsMax] of the word's first item
   int16_t* held;        // [pairs] held_expert()
 };
 constexpr int64_t plan_shared_bytes(int64_t items, int64_t pairs) {
-  return (((items + 31) / 32 + 1) * kPlanExpertsMax + 32) * 4 + (pairs + 7) / 8 * 16;
+  return (items + 31) / 32 * kPlanExpertsMax * 6 + 32 * 4 + (pairs + 7) / 8 * 16;
 }
 __device__ __forceinline__ PlanTables plan_tables(void* memory, int32_t words) {
   auto* const at = static_cast<uint32_t*>(memory);
-  uint32_t* const first_row = at + words * kPlanExpertsMax;
-  uint32_t* const warp_sums = first_row + kPlanExpertsMax;
-  return {at, reinterpret_cast<int32_t*>(first_row), warp_sums,
-          reinterpret_cast<int16_t*>(warp_sums + 32)};
+  uint32_t* const warp_sums = at + words * kPlanExpertsMax;
+  auto* const first_row = reinterpret_cast<int16_t*>(warp_sums + 32);
+  return {at, warp_sums, first_row, first_row + words * kPlanExpertsMax};
 }
+
+// Division of less than 2^16 by a number that is less, too; made where there is time.
+class Divider {
+ public:
+  __device__ __forceinline__ explicit Divider(int32_t by)
+      : factor_(by > 1 ? ~0u / static_cast<uint32_t>(by) + 1 : 0) {}
+  __device__ __forceinline__ int32_t operator()(int32_t value) const {
+    const auto quotient = static_cast<int32_t>(__umulhi(static_cast<uint32_t>(value), factor_));
+    return factor_ == 0 ? value : quotient;
+  }
+
+ private:
+  uint32_t factor_;
+};
 
 // Where plan_block() finds pairs' ids, kPlanTake at a time: a kernel's before ..
 constexpr int32_t kPlanTake = 8;
 struct ReadyIds {
-  static constexpr bool live = true;
   const int32_t* ids = nullptr;  // [T, K]
   // out[i]: of pair first + i * step; -1 from `end` on.
   __device__ __forceinline__ void take(int32_t first, int32_t step, int32_t end,
@@ -44,10 +56,9 @@ struct ReadyIds {
     }
   }
 };
-// .. or other blocks' of this launch, each taken once; all -1 in a rehearsal.
+// .. or other blocks' of this launch, each taken once.
 struct BoxIds {
   uint32_t* words = nullptr;  // [T, K]
-  bool live = true;
   __device__ __forceinline__ void take(int32_t first, int32_t step, int32_t end,
                                        int32_t (&out)[kPlanTake]) const {
     uint32_t got[kPlanTake];
@@ -60,13 +71,13 @@ struct BoxIds {
         got[i] = pair < end ? peek(words + pair) : id_word(-1);
       }
 #pragma unroll
-      for (int32_t i = 0; i < kPlanTake; ++i) all = all && (got[i] != 0 || !live);
+      for (int32_t i = 0; i < kPlanTake; ++i) all = all && got[i] != 0;
     }
 #pragma unroll
     for (int32_t i = 0; i < kPlanTake; ++i) {
       const int32_t pair = first + i * step;
-      if (pair < end && live) put(words + pair, 0);
-      out[i] = live ? word_id(got[i]) : -1;
+      if (pair < end) put(words + pair, 0);
+      out[i] = word_id(got[i]);
     }
   }
 };
@@ -98,20 +109,26 @@ __device__ __forceinline__ uint32_t sums_before(uint32_t own, uint32_t* warp_sum
   return sum - own;
 }
 
-// Thread e: expert e's first row and tiles.
+// Thread e: expert e's first rows and tiles. `tiles_of` divides by tile_rows.
 __device__ __forceinline__ void place_expert(const ExpertPlanParams& p, int32_t words,
-                                             const PlanTables& tables, bool live) {
+                                             const PlanTables& tables, const Divider& tiles_of) {
   const auto expert = static_cast<int32_t>(threadIdx.x);
-  const bool held = expert < p.num_experts;
   int32_t rows = 0;
+#pragma unroll 4
   for (int32_t w = 0; w < words; ++w) rows += __popc(tables.items[w * kPlanExpertsMax + expert]);
-  const int32_t tiles = (rows + p.tile_rows - 1) / p.tile_rows;
+  const int32_t tiles = tiles_of(rows + p.tile_rows - 1);
   const uint32_t own = static_cast<uint32_t>(rows) << 16 | static_cast<uint32_t>(tiles);
   const uint32_t before = sums_before(own, tables.warp_sums);
   const auto first_row = static_cast<int32_t>(before >> 16);
   const auto first_tile = static_cast<int32_t>(before & 0xffffu);
-  tables.first_row[expert] = first_row;
-  if (!held || !live) return;
+  int32_t row = first_row;
+#pragma unroll 4
+  for (int32_t w = 0; w < words; ++w) {
+    const int32_t at = w * kPlanExpertsMax + expert;
+    tables.first_row[at] = static_cast<int16_t>(row);
+    row += __popc(tables.items[at]);
+  }
+  if (expert >= p.num_experts) return;
   p.plan.offsets[expert] = first_row;
   for (int32_t i = 0; i < tiles; ++i) {
     const int32_t done = i * p.tile_rows;
@@ -122,6 +139,31 @@ __device__ __forceinline__ void place_expert(const ExpertPlanParams& p, int32_t 
   *p.plan.num_tiles = first_tile + tiles;
 }
 
+// Pairs first, first + kPlanThreads, .., kPlanTake of them, to their sorted rows.
+__device__ __forceinline__ void place_pairs(const ExpertPlanParams& p, int32_t first,
+                                            int32_t num_pairs, const PlanTables& tables,
+                                            const Divider& item_of) {
+  int32_t rows[kPlanTake];
+#pragma unroll
+  for (int32_t i = 0; i < kPlanTake; ++i) {
+    const int32_t pair = first + i * kPlanThreads;
+    rows[i] = -1;
+    if (pair >= num_pairs) continue;
+    const int32_t expert = tables.held[pair];
+    const int32_t item = item_of(pair);
+    const int32_t at = item / 32 * kPlanExpertsMax + max(expert, 0);
+    const uint32_t ahead = tables.items[at] & lower_bits(item % 32);
+    if (expert >= 0) rows[i] = tables.first_row[at] + __popc(ahead);
+  }
+#pragma unroll
+  for (int32_t i = 0; i < kPlanTake; ++i) {
+    const int32_t pair = first + i * kPlanThreads;
+    if (pair >= num_pairs) continue;
+    p.plan.row_of[pair] = rows[i];
+    if (rows[i] >= 0) p.plan.pairs[rows[i]] = pair;
+  }
+}
+
 // A block of kPlanThreads threads. Pair i is item i / pairs_an_item; no expert has an item twice.
 // fits_plan_block(). memory: [plan_shared_bytes()]. Barriers before and after are the caller's.
 template <typename Ids>
@@ -129,7 +171,9 @@ __device__ __forceinline__ void plan_block(const ExpertPlanParams& p, const Ids&
                                            int32_t pairs_an_item, void* memory) {
   const auto tid = static_cast<int32_t>(threadIdx.x);
   const int32_t num_pairs = p.num_tokens * p.experts_per_token;
-  const int32_t words = (num_pairs / pairs_an_item + 31) / 32;
+  const Divider item_of(pairs_an_item);
+  const Divider tiles_of(p.tile_rows);
+  const int32_t words = (item_of(num_pairs) + 31) / 32;
   const PlanTables tables = plan_tables(memory, words);
   for (int32_t w = 0; w < words; ++w) tables.items[w * kPlanExpertsMax + tid] = 0;
   __syncthreads();
@@ -139,49 +183,43 @@ __device__ __forceinline__ void plan_block(const ExpertPlanParams& p, const Ids&
 #pragma unroll
     for (int32_t i = 0; i < kPlanTake; ++i) {
       const int32_t pair = first + i * kPlanThreads;
-      if (pair >= num_pairs) break;
+      if (pair >= num_pairs) continue;
       const int32_t expert = held_expert(p, taken[i]);
-      const int32_t item = pair / pairs_an_item;
+      const int32_t item = item_of(pair);
       tables.held[pair] = static_cast<int16_t>(expert);
-      uint32_t* const word = &tables.items[item / 32 * kPlanExpertsMax + expert];
+      uint32_t* const word = &tables.items[item / 32 * kPlanExpertsMax + max(expert, 0)];
       if (expert >= 0) atomicOr(word, 1u << (item % 32));
     }
   }
   __syncthreads();
-  place_expert(p, words, tables, ids.live);
+  place_expert(p, words, tables, tiles_of);
   __syncthreads();
-  for (int32_t i = tid; i < num_pairs; i += kPlanThreads) {
-    const int32_t expert = tables.held[i];  // its own thread's
-    int32_t row = -1;
-    if (expert >= 0) {
-      const int32_t item = i / pairs_an_item;
-      row = tables.first_row[expert];
-      for (int32_t w = 0; w < item / 32; ++w) {
-        row += __popc(tables.items[w * kPlanExpertsMax + expert]);
-      }
-      row += __popc(tables.items[item / 32 * kPlanExpertsMax + expert] & lower_bits(item % 32));
-      p.plan.pairs[row] = i;
-    }
-    if (ids.live) p.plan.row_of[i] = row;
+  for (int32_t first = tid; first < num_pairs; first += kPlanTake * kPlanThreads) {
+    place_pairs(p, first, num_pairs, tables, item_of);
   }
 }
 
 // The plan of one token: its experts differ, so no sums are needed. A block of kPlanThreads
-// threads; ids [kMost], of which experts_per_token are the token's. Nothing is left of a rehearsal.
+// threads; ids [kMost], of which experts_per_token are the token's.
 template <int kMost>
-__device__ __forceinline__ void plan_token(const ExpertPlanParams& p, const int32_t* ids,
-                                           bool live) {
+__device__ __forceinline__ void plan_token(const ExpertPlanParams& p, const int32_t* ids) {
   const auto tid = static_cast<int32_t>(threadIdx.x);
-  int32_t before = 0;
-  int32_t pair = -1;  // that expert `tid` serves
+  int32_t experts[kMost];
 #pragma unroll
   for (int32_t k = 0; k < kMost; ++k) {
-    const int32_t expert = k < p.experts_per_token ? held_expert(p, ids[k]) : -1;
-    before += expert >= 0 && expert < tid ? 1 : 0;
-    pair = expert == tid ? k : pair;
-    if (expert < 0 && k < p.experts_per_token && tid == 0 && live) p.plan.row_of[k] = -1;
+    experts[k] = k < p.experts_per_token ? held_expert(p, ids[k]) : -1;
   }
-  if (tid >= p.num_experts || !live) return;
+  int32_t before = 0;
+  int32_t pair = -1;                           // that expert `tid` serves
+  bool elsewhere = tid < p.experts_per_token;  // pair `tid`
+#pragma unroll
+  for (int32_t k = 0; k < kMost; ++k) {
+    before += experts[k] >= 0 && experts[k] < tid ? 1 : 0;
+    pair = experts[k] == tid ? k : pair;
+    elsewhere = elsewhere && (k != tid || experts[k] < 0);
+  }
+  if (elsewhere) p.plan.row_of[tid] = -1;
+  if (tid >= p.num_experts) return;
   p.plan.offsets[tid] = before;
   if (pair >= 0) {
     p.plan.tiles[before] = {tid, before, 1, 0};

@@ -2,8 +2,6 @@
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/route/route_finish.cuh"
 #include "kernels/cuda/route/route_kernels.h"
-#include "kernels/device/cp_async.cuh"
-#include "kernels/device/mma.cuh"
 #include "kernels/device/pdl.cuh"
 
 namespace mimo::kernels::cuda::router {
@@ -14,57 +12,70 @@ __device__ __forceinline__ float bf16_high(uint32_t two) {
   return __uint_as_float(two & 0xffff0000u);
 }
 
-// --- Few tokens: a block holds two experts' weights, a thread four columns of every 1024 ------
-constexpr int32_t kFewSteps = 4;
-constexpr int32_t kStepCols = kRouteThreads * 4;
-constexpr int32_t kPassCols = kStepCols * kFewSteps;
+// --- Few tokens: a warp has two experts, a lane four columns of every 128 ---------------------
+constexpr int32_t kWarpExperts = kFewExperts / kRouteWarps;
+constexpr int32_t kSteps = 4;
+constexpr int32_t kStepCols = 32 * 4;
+constexpr int32_t kPassCols = kStepCols * kSteps;
 
-// In shared memory, where they come in without holding anybody up; each thread reads its own.
-using FewWeights = float4[kFewSteps][kFewExperts][kRouteThreads];
-constexpr int64_t kWeightBytes = sizeof(FewWeights);
-
-// Columns [begin, begin + kPassCols); zeros outside the weights.
-__device__ __forceinline__ void load_weights(const RouteParams& p, int32_t begin,
-                                             FewWeights& weights) {
-#pragma unroll
-  for (int32_t step = 0; step < kFewSteps; ++step) {
-    const int32_t col = begin + step * kStepCols + static_cast<int32_t>(threadIdx.x) * 4;
-#pragma unroll
-    for (int32_t e = 0; e < kFewExperts; ++e) {
-      const int32_t expert = static_cast<int32_t>(blockIdx.x) * kFewExperts + e;
-      const bool inside = col < p.hidden && expert < p.num_experts;
-      const float* const from = p.weight + (inside ? int64_t{expert} * p.hidden + col : 0);
-      device::copy_async_16(device::shared_address(&weights[step][e][threadIdx.x]), from, inside);
-    }
-  }
-  device::copy_async_commit();
+struct Place {
+  int32_t expert = 0;  // the warp's first
+  int32_t col = 0;     // the lane's first
+  int32_t end = 0;     // of the columns
+};
+__device__ __forceinline__ Place warp_place(const RouteWork& work) {
+  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+  const auto warp = static_cast<int32_t>(threadIdx.x / 32);
+  const int32_t begin = static_cast<int32_t>(blockIdx.x) * work.cut.split_cols;
+  return {static_cast<int32_t>(blockIdx.y) * kFewExperts + warp * kWarpExperts, begin + lane * 4,
+          min(begin + work.cut.split_cols, work.route.hidden)};
 }
 
-// Of the first num_tokens tokens.
-template <int kTokens>
-__device__ __forceinline__ void add_products(const RouteParams& p, int32_t begin,
-                                             const FewWeights& weights, int32_t num_tokens,
-                                             float (&sums)[kTokens * kFewExperts]) {
-  uint2 x[kFewSteps][kTokens];
+struct LaneWeights {
+  float4 w[kSteps][kWarpExperts];
+};
+
+// Of kPassCols columns from `col` on; zeros outside the weights.
+__device__ __forceinline__ LaneWeights load_weights(const RouteParams& p, const Place& place,
+                                                    int32_t col) {
+  LaneWeights out;
 #pragma unroll
-  for (int32_t step = 0; step < kFewSteps; ++step) {
-    const int32_t col = begin + step * kStepCols + static_cast<int32_t>(threadIdx.x) * 4;
+  for (int32_t step = 0; step < kSteps; ++step) {
+    const int32_t at = col + step * kStepCols;
+#pragma unroll
+    for (int32_t e = 0; e < kWarpExperts; ++e) {
+      const bool inside = at < place.end && place.expert + e < p.num_experts;
+      const auto* const from =
+          reinterpret_cast<const float4*>(p.weight + int64_t{place.expert + e} * p.hidden + at);
+      out.w[step][e] = inside ? __ldg(from) : float4{0, 0, 0, 0};
+    }
+  }
+  return out;
+}
+
+template <int kTokens>
+__device__ __forceinline__ void add_products(const RouteParams& p, const Place& place, int32_t col,
+                                             const LaneWeights& weights, int32_t num_tokens,
+                                             float (&sums)[kTokens * kWarpExperts]) {
+  uint2 x[kSteps][kTokens];
+#pragma unroll
+  for (int32_t step = 0; step < kSteps; ++step) {
+    const int32_t at = col + step * kStepCols;
 #pragma unroll
     for (int32_t t = 0; t < kTokens; ++t) {
       const auto* const from = reinterpret_cast<const uint2*>(static_cast<const uint16_t*>(p.x) +
-                                                              int64_t{t} * p.hidden + col);
-      x[step][t] = t < num_tokens && col < p.hidden ? *from : uint2{0, 0};
+                                                              int64_t{t} * p.hidden + at);
+      x[step][t] = t < num_tokens && at < place.end ? *from : uint2{0, 0};
     }
   }
-  if (num_tokens > 0) device::copy_async_wait<0>();
 #pragma unroll
-  for (int32_t step = 0; step < kFewSteps; ++step) {
+  for (int32_t step = 0; step < kSteps; ++step) {
 #pragma unroll
-    for (int32_t e = 0; e < kFewExperts; ++e) {
-      const float4 w = weights[step][e][threadIdx.x];
+    for (int32_t e = 0; e < kWarpExperts; ++e) {
+      const float4& w = weights.w[step][e];
 #pragma unroll
       for (int32_t t = 0; t < kTokens; ++t) {
-        float& sum = sums[t * kFewExperts + e];
+        float& sum = sums[t * kWarpExperts + e];
         sum = fmaf(bf16_low(x[step][t].x), w.x, sum);
         sum = fmaf(bf16_high(x[step][t].x), w.y, sum);
         sum = fmaf(bf16_low(x[step][t].y), w.z, sum);
@@ -98,64 +109,55 @@ __device__ __forceinline__ float transposed_sum(float (&values)[kCount]) {
   return values[0];
 }
 
-// Grid [ceil(E / kFewExperts)]. Weights come in before the inputs are there.
+// Grid [splits, ceil(E / kFewExperts)]. Weights come in before the inputs are there.
 template <int kTokens>
 __global__ void __launch_bounds__(kRouteThreads, 2)
     few_kernel(const __grid_constant__ RouteWork work) {
-  constexpr int kCount = kTokens * kFewExperts;
-  __shared__ float partial[kRouteWarps][kCount];
+  constexpr int kCount = kTokens * kWarpExperts;
+  constexpr uint32_t kLanes = 32 / kCount;  // that have a value's sum
   extern __shared__ __align__(16) uint8_t memory[];
-  FewWeights& weights = *reinterpret_cast<FewWeights*>(memory);
   const RouteParams& p = work.route;
+  const Place place = warp_place(work);
   device::let_next_start();
-  load_weights(p, 0, weights);
-  start_finish(work, memory + kWeightBytes);
-#pragma unroll 1
-  for (int32_t round = work.first_round; round < 2; ++round) {
-    const bool live = round == 1;
-    if (live) device::wait_for_inputs();
-    FirstRun run = find_run(work, live);
-    const int32_t num_tokens = live ? p.num_tokens : 0;
-    float sums[kCount] = {};
-    add_products<kTokens>(p, 0, weights, num_tokens, sums);
-    for (int32_t begin = kPassCols; live && begin < p.hidden; begin += kPassCols) {
-      load_weights(p, begin, weights);
-      add_products<kTokens>(p, begin, weights, num_tokens, sums);
-    }
-    find_context(work, live, run);
-    const float sum = transposed_sum<kCount>(sums);
-    const uint32_t lane = threadIdx.x % 32;
-    if (lane % (32 / kCount) == 0) partial[threadIdx.x / 32][lane / (32 / kCount)] = sum;
-    __syncthreads();
-    if (threadIdx.x < kCount) {
-      float total = 0;
-#pragma unroll
-      for (int32_t w = 0; w < kRouteWarps; ++w) total += partial[w][threadIdx.x];
-      const auto token = static_cast<int32_t>(threadIdx.x) / kFewExperts;
-      const auto expert =
-          static_cast<int32_t>(blockIdx.x * kFewExperts + threadIdx.x % kFewExperts);
-      if (token < num_tokens && expert < p.num_experts) {
-        put(box_scores(work, token, 0, expert), score_word(total));
-      }
-    }
-    finish<1>(work, run, memory + kWeightBytes, live);
-    __syncthreads();
+  LaneWeights weights = load_weights(p, place, place.col);
+  start_finish(work, memory);
+  device::wait_for_inputs();
+
+  FirstRun run = find_run(work);
+  float sums[kCount] = {};
+  add_products<kTokens>(p, place, place.col, weights, p.num_tokens, sums);
+  for (int32_t col = place.col + kPassCols; col < place.end; col += kPassCols) {
+    weights = load_weights(p, place, col);
+    add_products<kTokens>(p, place, col, weights, p.num_tokens, sums);
   }
+  __syncwarp();
+  const float sum = transposed_sum<kCount>(sums);
+  const uint32_t lane = threadIdx.x % 32;
+  const auto value = static_cast<int32_t>(lane / kLanes);
+  const int32_t token = value / kWarpExperts;
+  const int32_t expert = place.expert + value % kWarpExperts;
+  if (lane % kLanes == 0 && token < p.num_tokens && expert < p.num_experts) {
+    put(box_scores(work, token, static_cast<int32_t>(blockIdx.x), expert), score_word(sum));
+  }
+  find_context(work, run);
+  finish<kFewSplits>(work, run, memory);
 }
 
 }  // namespace
 
 void prepare_few() {
-  allow_shared(few_kernel<1>, kWeightBytes + kFinishSharedMax);
-  allow_shared(few_kernel<kFewTokensMax>, kWeightBytes + kFinishSharedMax);
+  allow_shared(few_kernel<1>, kFinishSharedMax);
+  allow_shared(few_kernel<kFewTokensMax>, kFinishSharedMax);
 }
 
 void launch_few(const RouteWork& work, cudaStream_t stream) {
-  CHECK_EQ(work.cut.experts_a_block, kFewExperts);
-  const LaunchShape shape{dim3(static_cast<uint32_t>(work.cut.num_blocks)), dim3(kRouteThreads),
-                          kWeightBytes + finish_shared_bytes(work)};
-  launch(work.cut.tokens_a_block == 1 ? few_kernel<1> : few_kernel<kFewTokensMax>, shape, stream,
-         work);
+  const RoutePlan& cut = work.cut;
+  CHECK_EQ(cut.experts_a_block, kFewExperts);
+  CHECK_LE(cut.splits, kFewSplits);
+  const LaunchShape shape{
+      dim3(static_cast<uint32_t>(cut.splits), static_cast<uint32_t>(cut.num_blocks / cut.splits)),
+      dim3(kRouteThreads), finish_shared_bytes(work)};
+  launch(cut.tokens_a_block == 1 ? few_kernel<1> : few_kernel<kFewTokensMax>, shape, stream, work);
 }
 
 }  // namespace mimo::kernels::cuda::router

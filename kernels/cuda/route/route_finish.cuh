@@ -14,14 +14,6 @@ namespace mimo::kernels::cuda::router {
 
 static_assert(kRouteThreads == kPlanThreads, "one block does both");
 
-// A block goes through its work twice: before its inputs are there with nothing to add up and
-// nothing to leave (not `live`), and then in earnest. What it needs after the wait is a chain of
-// short steps, each run once, and most of their time would go to fetching instructions, parameters
-// and the lines of the boxes from the L2 or beyond. Rehearsed, they are at hand.
-//
-// A rehearsal reads nothing that may come to lie in the L1 before it is final, and waits for
-// nothing.
-
 __device__ __forceinline__ int32_t linear_block() {
   return static_cast<int32_t>(blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z));
 }
@@ -40,16 +32,16 @@ struct FirstRun {
   int32_t run = 0;
   int32_t context = 1;
 };
-__device__ __forceinline__ FirstRun find_run(const RouteWork& work, bool live) {
+__device__ __forceinline__ FirstRun find_run(const RouteWork& work) {
   const Runs& runs = work.route.runs;
   const int32_t token = first_to_finish(work);
   FirstRun out;
-  if (live && token >= 0 && runs.context != nullptr) out.run = runs.row_run[token];
+  if (token >= 0 && runs.context != nullptr) out.run = runs.row_run[token];
   return out;
 }
-__device__ __forceinline__ void find_context(const RouteWork& work, bool live, FirstRun& first) {
+__device__ __forceinline__ void find_context(const RouteWork& work, FirstRun& first) {
   const Runs& runs = work.route.runs;
-  if (live && runs.context != nullptr) first.context = runs.context[first.run];
+  if (runs.context != nullptr) first.context = runs.context[first.run];
 }
 
 // --- Scores that blocks hand over -------------------------------------------------------------
@@ -61,8 +53,7 @@ __device__ __forceinline__ uint32_t* box_scores(const RouteWork& work, int32_t t
 
 // The sum over the splits, at most kSplits, in their order. Each word is taken once.
 template <int kSplits>
-__device__ __forceinline__ float take_sum(const RouteWork& work, int32_t token, int32_t expert,
-                                          bool live) {
+__device__ __forceinline__ float take_sum(const RouteWork& work, int32_t token, int32_t expert) {
   uint32_t* const at = box_scores(work, token, 0, expert);
   const int32_t pitch = work.cut.score_pitch;
   uint32_t words[kSplits];
@@ -74,14 +65,14 @@ __device__ __forceinline__ float take_sum(const RouteWork& work, int32_t token, 
       words[s] = s < work.cut.splits ? peek(at + s * pitch) : score_word(0);
     }
 #pragma unroll
-    for (int32_t s = 0; s < kSplits; ++s) all = all && (words[s] != 0 || !live);
+    for (int32_t s = 0; s < kSplits; ++s) all = all && words[s] != 0;
   }
   float sum = 0;
 #pragma unroll
   for (int32_t s = 0; s < kSplits; ++s) {
     if (s >= work.cut.splits) break;
     sum += word_score(words[s]);
-    if (live) put(at + s * pitch, 0);
+    put(at + s * pitch, 0);
   }
   return sum;
 }
@@ -103,20 +94,19 @@ struct QuickShared {
   float scores[kQuickChosen];
 };
 
-// How many of `keys`, 4 kCount of them, are greater. Counted as floats: integer pipes are busy with
-// the comparisons.
+// How many of `keys`, 4 kCount of them, are greater.
 template <int kCount>
 __device__ __forceinline__ int32_t num_greater(const uint32_t* keys, uint32_t key) {
-  float counts[4] = {};
+  int32_t counts[4] = {};
 #pragma unroll
   for (int32_t i = 0; i < kCount; ++i) {
     const uint4 other = reinterpret_cast<const uint4*>(keys)[i];
-    counts[0] += other.x > key ? 1.0f : 0.0f;
-    counts[1] += other.y > key ? 1.0f : 0.0f;
-    counts[2] += other.z > key ? 1.0f : 0.0f;
-    counts[3] += other.w > key ? 1.0f : 0.0f;
+    counts[0] += other.x > key ? 1 : 0;
+    counts[1] += other.y > key ? 1 : 0;
+    counts[2] += other.z > key ? 1 : 0;
+    counts[3] += other.w > key ? 1 : 0;
   }
-  return static_cast<int32_t>((counts[0] + counts[1]) + (counts[2] + counts[3]));
+  return counts[0] + counts[1] + counts[2] + counts[3];
 }
 
 // The lane's place in its warp's order, ties to the lower lane. keys: the warp's, [32].
@@ -150,14 +140,14 @@ __device__ __forceinline__ int32_t rank_of_candidate(const QuickShared& shared, 
 // Leaves the experts in `shared`, too, and behind a barrier. `chosen`: [T, K] words, or null.
 template <int kSplits>
 __device__ __forceinline__ void select_quickly(const RouteWork& work, int32_t token, float bias,
-                                               bool padding, uint32_t* chosen, QuickShared& shared,
-                                               bool live) {
+                                               bool padding, uint32_t* chosen,
+                                               QuickShared& shared) {
   const RouteParams& p = work.route;
   const auto expert = static_cast<int32_t>(threadIdx.x);
   const int32_t lane = expert % 32;
   const int32_t warp = expert / 32;
   const bool inside = expert < p.num_experts;
-  const float sum = inside ? take_sum<kSplits>(work, token, expert, live) : 0.0f;
+  const float sum = inside ? take_sum<kSplits>(work, token, expert) : 0.0f;
   const Scored mine = scored(sum, bias);
   const uint32_t key = inside ? choice_key(mine.choice) : 0;  // those outside come last
   shared.keys[expert] = key;
@@ -176,8 +166,8 @@ __device__ __forceinline__ void select_quickly(const RouteWork& work, int32_t to
   if (expert % 4 == 0 && place < p.experts_per_token && best_key != 0) {
     const int32_t id = padding ? -1 : shared.best_experts[candidate];
     const int64_t at = int64_t{token} * p.experts_per_token + place;
-    if (chosen != nullptr && live) put(chosen + at, id_word(id));
-    if (live) p.expert_ids[at] = id;
+    if (chosen != nullptr) put(chosen + at, id_word(id));
+    p.expert_ids[at] = id;
     shared.ids[place] = id;
     shared.scores[place] = padding ? 0.0f : shared.best_scores[candidate];
   }
@@ -189,7 +179,7 @@ __device__ __forceinline__ void select_quickly(const RouteWork& work, int32_t to
   for (int32_t offset = kQuickChosen / 2; offset > 0; offset /= 2) {
     total += __shfl_xor_sync(~0u, total, offset);
   }
-  if (lane >= p.experts_per_token || !live) return;
+  if (lane >= p.experts_per_token) return;
   p.expert_weights[int64_t{token} * p.experts_per_token + lane] =
       padding ? 0.0f : score * weight_factor(p, total);
 }
@@ -203,7 +193,7 @@ __device__ __forceinline__ void select_slowly(const RouteWork& work, int32_t tok
   float* const choices = scores + p.num_experts;
   for (auto expert = static_cast<int32_t>(threadIdx.x); expert < p.num_experts;
        expert += kRouteThreads) {
-    const Scored one = scored(take_sum<kSplits>(work, token, expert, true), p.bias[expert]);
+    const Scored one = scored(take_sum<kSplits>(work, token, expert), p.bias[expert]);
     scores[expert] = one.score;
     choices[expert] = one.choice;
   }
@@ -242,8 +232,8 @@ __device__ __forceinline__ void start_finish(const RouteWork& work, uint8_t* sha
 // Every block calls it when all its scores are put, in all threads. At most kSplits splits.
 // shared: [finish_shared_bytes()].
 template <int kSplits>
-__device__ __forceinline__ void finish(const RouteWork& work, const FirstRun& run, uint8_t* shared,
-                                       bool live) {
+__device__ __forceinline__ void finish(const RouteWork& work, const FirstRun& run,
+                                       uint8_t* shared) {
   const float* const biases = reinterpret_cast<const float*>(shared);
   void* const memory = shared + kBiasBytes;
   const RouteParams& p = work.route;
@@ -257,24 +247,23 @@ __device__ __forceinline__ void finish(const RouteWork& work, const FirstRun& ru
 #pragma unroll 1
   for (int32_t token = first; token >= 0 && token < p.num_tokens; token += work.cut.num_finishers) {
     if (token != first) {
-      if (!live) break;
       __syncthreads();
       padding = is_padding(p, token);
     }
     if (is_quick) {
       select_quickly<kSplits>(work, token, biases[threadIdx.x], padding, chosen,
-                              *static_cast<QuickShared*>(memory), live);
-    } else if (live) {
+                              *static_cast<QuickShared*>(memory));
+    } else {
       select_slowly<kSplits>(work, token, padding, chosen, static_cast<float*>(memory));
     }
   }
   if (!plans || !is_last_block(work)) return;
   if (is_alone) {
-    plan_token<kQuickChosen>(work.plan, static_cast<QuickShared*>(memory)->ids, live);
+    plan_token<kQuickChosen>(work.plan, static_cast<QuickShared*>(memory)->ids);
     return;
   }
   __syncthreads();
-  plan_block(work.plan, BoxIds{work.id_box, live}, p.experts_per_token, memory);
+  plan_block(work.plan, BoxIds{work.id_box}, p.experts_per_token, memory);
 }
 
 }  // namespace mimo::kernels::cuda::router

@@ -21,7 +21,6 @@ struct RouteWork {
   uint32_t* score_box = nullptr;  // the others: [T, splits, score_pitch] words of box.cuh,
   uint32_t* id_box = nullptr;     // and [T, K]; zeros between launches
   ExpertPlanParams plan;          // num_tokens 0: no plan is wanted of this launch
-  int32_t first_round = 0;        // 1: no rehearsal; see route_finish.cuh
 };
 
 // Dynamic shared memory, before the first launch. The bounds on experts and groups are RouteOps'.

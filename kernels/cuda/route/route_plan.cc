@@ -24,7 +24,7 @@ constexpr SplitTile kSplitTiles[] = {
     {.tokens_max = 8, .tokens = 8, .experts = 16, .splits = 8},
     {.tokens_max = 16, .tokens = 16, .experts = 16, .splits = 8},
     {.tokens_max = 32, .tokens = 32, .experts = 16, .splits = 8},
-    {.tokens_max = 64, .tokens = 64, .experts = 16, .splits = 8},
+    {.tokens_max = 64, .tokens = 32, .experts = 32, .splits = 8},
     {.tokens_max = 128, .tokens = 64, .experts = 32, .splits = 8},
     {.tokens_max = kSplitTokensMax, .tokens = 128, .experts = 64, .splits = kSplitsMax},
 };
@@ -52,8 +52,9 @@ RoutePlan plan_route(const RouteShape& shape, int32_t num_sms) {
   if (tokens <= kFewTokensMax) {
     out.tokens_a_block = tokens;
     out.experts_a_block = kFewExperts;
-    out.split_cols = shape.hidden;
-    out.num_blocks = ceil_div(shape.num_experts, kFewExperts);
+    out.split_cols = ceil_div(chunks, kFewSplits) * kChunkCols;
+    out.splits = ceil_div(shape.hidden, out.split_cols);
+    out.num_blocks = out.splits * ceil_div(shape.num_experts, kFewExperts);
     choose_finishers(tokens, num_sms, out);
     return out;
   }

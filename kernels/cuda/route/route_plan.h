@@ -5,14 +5,15 @@
 namespace mimo::kernels::cuda::router {
 
 enum class RouteKernel : uint8_t {
-  kFew = 0,    // two experts a block, whole rows, plain multiply-adds
-  kSplit = 1,  // rows cut over blocks, whose sums meet where experts are selected
+  kFew = 0,    // rows cut over blocks, whose sums meet where experts are selected; multiply-adds
+  kSplit = 1,  // the same by tensor cores
   kTiles = 2,  // 128 experts x 128 tokens a block; a kernel of its own selects
 };
 
 constexpr int32_t kTileSide = 128;
-constexpr int32_t kChunkCols = 32;  // columns that a warp multiplies at a time
-constexpr int32_t kFewExperts = 2;  // of a block of kFew
+constexpr int32_t kChunkCols = 32;   // columns that a warp multiplies at a time
+constexpr int32_t kFewExperts = 16;  // of a block of kFew
+constexpr int32_t kFewSplits = 8;    // at most
 constexpr int32_t kFewTokensMax = 4;
 constexpr int32_t kSplitTokensMax = 256;
 constexpr int32_t kSplitsMax = 16;  // of kSplit

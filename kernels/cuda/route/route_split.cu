@@ -31,6 +31,7 @@ struct SplitTile {
   static constexpr int kTokens = kTokenTiles * kMmaTokens;
   static constexpr int kChunkStep = kColWarps * kChunkCols;
   static constexpr int kStepCols = kChunks * kChunkStep;
+  static constexpr bool kCutsEarly = kExpertTiles == 1;
   static constexpr int kPitch = kWarpExperts + 4;  // a warp's stores meet every bank once
 
   // A warp's own. As lanes read them: two pieces of each of two experts.
@@ -91,14 +92,13 @@ __device__ __forceinline__ void load_weights(const RouteParams& p, const Place& 
 
 template <typename T>
 __device__ __forceinline__ void load_tokens(const RouteParams& p, const Place& place, int32_t col,
-                                            int32_t first_token, int32_t num_tokens,
-                                            uint4 (&x)[T::kTokenTiles]) {
+                                            int32_t first_token, uint4 (&x)[T::kTokenTiles]) {
   const auto lane = static_cast<int32_t>(threadIdx.x % 32);
   const int32_t from_col = col + lane % 4 * kLaneCols;
   const int32_t first = first_token + lane / 4;
   // kSplitTokensMax rows: 32 bits are enough.
   const uint16_t* const from = static_cast<const uint16_t*>(p.x);
-  const int32_t tokens_left = from_col < place.end ? num_tokens - first : 0;
+  const int32_t tokens_left = from_col < place.end ? p.num_tokens - first : 0;
   const int32_t begin = first * p.hidden + from_col;
 #pragma unroll
   for (int32_t t = 0; t < T::kTokenTiles; ++t) {
@@ -112,44 +112,96 @@ __device__ __forceinline__ void load_tokens(const RouteParams& p, const Place& p
 template <typename T>
 using WarpSums = float[T::kExpertTiles][T::kTokenTiles][4];
 
+// Where there are registers, weights are cut into their parts before the inputs are there.
 template <typename T>
-__device__ __forceinline__ void multiply(const typename T::Weights& weights, int32_t chunk,
-                                         const uint4 (&x)[T::kTokenTiles], WarpSums<T>& sums) {
+struct CutWeights {
+  uint32_t a[T::kCutsEarly ? kChunks : 1][2][kWeightParts][4];
+};
+
+template <typename T>
+__device__ __forceinline__ LaneWeights lane_weights(const typename T::Weights& weights,
+                                                    int32_t chunk, int32_t e) {
   const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+  LaneWeights out;
 #pragma unroll
-  for (int32_t e = 0; e < T::kExpertTiles; ++e) {
-    LaneWeights mine;
+  for (int32_t half = 0; half < 2; ++half) {
+    out.w[half][0] = weights[chunk][e][half * 2][lane];
+    out.w[half][1] = weights[chunk][e][half * 2 + 1][lane];
+  }
+  return out;
+}
+
+template <typename T>
+__device__ __forceinline__ void cut_weights(const typename T::Weights& weights,
+                                            CutWeights<T>& out) {
+  device::copy_async_wait<0>();
+  __syncwarp();
 #pragma unroll
-    for (int32_t half = 0; half < 2; ++half) {
-      mine.w[half][0] = weights[chunk][e][half * 2][lane];
-      mine.w[half][1] = weights[chunk][e][half * 2 + 1][lane];
+  for (int32_t chunk = 0; chunk < kChunks; ++chunk) {
+    const LaneWeights mine = lane_weights<T>(weights, chunk, 0);
+#pragma unroll
+    for (int32_t step = 0; step < 2; ++step) cut_step(mine, step, out.a[chunk][step]);
+  }
+}
+
+// Of chunks cut early. Few tokens have few sums, so each part gets its own: products that wait for
+// each other take longer than sums.
+template <typename T>
+__device__ __forceinline__ void multiply_cut(const CutWeights<T>& weights,
+                                             const uint4 (&x)[kChunks][T::kTokenTiles],
+                                             WarpSums<T>& sums) {
+  constexpr int32_t kApart = T::kTokenTiles <= 2 ? kWeightParts : 1;
+  float apart[kApart][T::kTokenTiles][4] = {};
+#pragma unroll
+  for (int32_t chunk = 0; chunk < kChunks; ++chunk) {
+#pragma unroll
+    for (int32_t step = 0; step < 2; ++step) {
+#pragma unroll
+      for (int32_t part = kWeightParts - 1; part >= 0; --part) {
+        multiply_step<T::kTokenTiles>(weights.a[chunk][step][part], x[chunk], step,
+                                      apart[part % kApart]);
+      }
     }
-    multiply_chunk<T::kTokenTiles>(mine, x, sums[e]);
+  }
+#pragma unroll
+  for (int32_t t = 0; t < T::kTokenTiles; ++t) {
+#pragma unroll
+    for (int32_t i = 0; i < 4; ++i) {
+      float sum = apart[kApart - 1][t][i];
+#pragma unroll
+      for (int32_t part = kApart - 2; part >= 0; --part) sum += apart[part][t][i];
+      sums[0][t][i] += sum;
+    }
   }
 }
 
 // The warp's sums over its columns, for the tokens of a pass. `loaded`: the first step's weights
-// have been asked for. A rehearsal multiplies one chunk, by no tokens.
+// have been asked for, and cut where they are cut early.
 template <typename T>
 __device__ __forceinline__ void sum_columns(const RouteParams& p, const Place& place,
-                                            int32_t first_token, bool loaded, bool live,
-                                            typename T::Weights& weights, WarpSums<T>& sums) {
-  const int32_t num_tokens = live ? p.num_tokens : 0;
+                                            int32_t first_token, bool loaded,
+                                            typename T::Weights& weights, CutWeights<T>& cut,
+                                            WarpSums<T>& sums) {
 #pragma unroll 1
   for (int32_t col = place.col; col < place.end; col += T::kStepCols) {
-    uint4 x[T::kTokenTiles];
-    uint4 next[T::kTokenTiles];
-    load_tokens<T>(p, place, col, first_token, num_tokens, x);
-    load_tokens<T>(p, place, col + T::kChunkStep, first_token, num_tokens, next);
+    uint4 x[kChunks][T::kTokenTiles];
+    load_tokens<T>(p, place, col, first_token, x[0]);
+    load_tokens<T>(p, place, col + T::kChunkStep, first_token, x[1]);
     if (!loaded) load_weights<T>(p, place, col, weights);
-    if (live) device::copy_async_wait<0>();
-    __syncwarp();
-#pragma unroll 1
-    for (int32_t chunk = 0; chunk < kChunks; ++chunk) {
-      multiply<T>(weights, chunk, x, sums);
-      if (!live) return;
+    if constexpr (T::kCutsEarly) {
+      if (!loaded) cut_weights<T>(weights, cut);
+      multiply_cut<T>(cut, x, sums);
+    } else {
+      device::copy_async_wait<0>();
+      __syncwarp();
 #pragma unroll
-      for (int32_t t = 0; t < T::kTokenTiles; ++t) x[t] = next[t];
+      for (int32_t chunk = 0; chunk < kChunks; ++chunk) {
+#pragma unroll
+        for (int32_t e = 0; e < T::kExpertTiles; ++e) {
+          const LaneWeights mine = lane_weights<T>(weights, chunk, e);
+          multiply_chunk<T::kTokenTiles>(mine, x[chunk], sums[e]);
+        }
+      }
     }
     __syncwarp();  // all lanes have read the weights
     loaded = false;
@@ -176,7 +228,7 @@ __device__ __forceinline__ void leave_sums(const WarpSums<T>& sums, typename T::
 // All warps' sums of a pass, over the block's columns, into the box: a thread has four experts of a
 // token at a time.
 template <typename T>
-__device__ __forceinline__ void put_sums(const RouteWork& work, int32_t first_token, bool live,
+__device__ __forceinline__ void put_sums(const RouteWork& work, int32_t first_token,
                                          uint8_t* memory) {
   constexpr int32_t kQuads = T::kExperts / 4;
   constexpr int32_t kWarpQuads = T::kWarpExperts / 4;
@@ -197,7 +249,7 @@ __device__ __forceinline__ void put_sums(const RouteWork& work, int32_t first_to
       total.w += part.w;
     }
     const int32_t expert = static_cast<int32_t>(blockIdx.y) * T::kExperts + quad * 4;
-    if (!live || first_token + token >= work.route.num_tokens || expert >= num_experts) continue;
+    if (first_token + token >= work.route.num_tokens || expert >= num_experts) continue;
     uint32_t* const to = box_scores(work, first_token + token, split, expert);
     const uint4 words = {score_word(total.x), score_word(total.y), score_word(total.z),
                          score_word(total.w)};
@@ -214,7 +266,7 @@ __device__ __forceinline__ void put_sums(const RouteWork& work, int32_t first_to
 // --- Kernel: grid [splits, ceil(E / kExperts), ceil(T / tokens_a_block)] -----------------------
 // The first step's weights, all of them in most models, come in before the inputs are there.
 template <typename T>
-__global__ void __launch_bounds__(kRouteThreads, T::kPasses == 1 && T::kExpertTiles == 1 ? 2 : 1)
+__global__ void __launch_bounds__(kRouteThreads, T::kPasses == 1 && T::kTokenTiles <= 4 ? 2 : 1)
     split_kernel(const __grid_constant__ RouteWork work) {
   extern __shared__ __align__(16) uint8_t memory[];
   const RouteParams& p = work.route;
@@ -224,41 +276,35 @@ __global__ void __launch_bounds__(kRouteThreads, T::kPasses == 1 && T::kExpertTi
   device::let_next_start();
   load_weights<T>(p, place, place.col, weights);
   start_finish(work, memory + T::kBytes);
+  CutWeights<T> cut;
+  if constexpr (T::kCutsEarly) cut_weights<T>(weights, cut);
+  device::wait_for_inputs();
+
   const bool is_one_step = place.col + T::kStepCols >= place.end;
+  FirstRun run;
+  bool loaded = true;
 #pragma unroll 1
-  for (int32_t round = work.first_round; round < 2; ++round) {
-    const bool live = round == 1;
-    if (live) device::wait_for_inputs();
-    FirstRun run;
-    bool loaded = true;
-#pragma unroll 1
-    for (int32_t pass = 0; pass < T::kPasses; ++pass) {
-      const int32_t first_token =
-          (static_cast<int32_t>(blockIdx.z) * T::kPasses + pass) * T::kTokens;
-      WarpSums<T> sums = {};
-      sum_columns<T>(p, place, first_token, loaded, live, weights, sums);
-      loaded = is_one_step;
-      if (pass == T::kPasses - 1) run = find_run(work, live);
-      if (live) {
-        device::copy_async_wait<0>();  // of warps without columns, too
-        __syncwarp();
-        if (pass > 0) __syncthreads();  // all have added up the pass before
-        leave_sums<T>(sums, T::sums(memory, warp));
-      }
-      __syncthreads();
-      put_sums<T>(work, first_token, live, memory);
-      if (!live) break;
-    }
-    find_context(work, live, run);
-    finish<T::kSplits>(work, run, memory + T::kBytes, live);
+  for (int32_t pass = 0; pass < T::kPasses; ++pass) {
+    const int32_t first_token = (static_cast<int32_t>(blockIdx.z) * T::kPasses + pass) * T::kTokens;
+    WarpSums<T> sums = {};
+    sum_columns<T>(p, place, first_token, loaded, weights, cut, sums);
+    loaded = is_one_step;
+    if (pass == T::kPasses - 1) run = find_run(work);
+    device::copy_async_wait<0>();  // of warps without columns, too
+    __syncwarp();
+    if (pass > 0) __syncthreads();  // all have added up the pass before
+    leave_sums<T>(sums, T::sums(memory, warp));
     __syncthreads();
+    put_sums<T>(work, first_token, memory);
   }
+  find_context(work, run);
+  finish<T::kSplits>(work, run, memory + T::kBytes);
 }
 
 using Tile8 = SplitTile<1, 1, 1, 1, 8>;
 using Tile16 = SplitTile<2, 1, 1, 1, 8>;
 using Tile32 = SplitTile<4, 1, 1, 1, 8>;
-using Tile64 = SplitTile<8, 1, 1, 1, 8>;
+using Tile64 = SplitTile<4, 2, 1, 1, 8>;
 using Tile128 = SplitTile<8, 2, 1, 1, 8>;
 using Tile256 = SplitTile<8, 2, 2, 2, 16>;
 
@@ -295,9 +341,11 @@ void launch_split(const RouteWork& work, cudaStream_t stream) {
   const RoutePlan& cut = work.cut;
   if (cut.tokens_a_block <= Tile8::kTokens) return launch_for<Tile8>(work, stream);
   if (cut.tokens_a_block <= Tile16::kTokens) return launch_for<Tile16>(work, stream);
-  if (cut.tokens_a_block <= Tile32::kTokens) return launch_for<Tile32>(work, stream);
-  if (cut.experts_a_block == Tile64::kExperts) return launch_for<Tile64>(work, stream);
-  if (cut.experts_a_block == Tile128::kExperts) return launch_for<Tile128>(work, stream);
+  if (cut.tokens_a_block == Tile32::kTokens) {
+    return cut.experts_a_block == Tile32::kExperts ? launch_for<Tile32>(work, stream)
+                                                   : launch_for<Tile64>(work, stream);
+  }
+  if (cut.tokens_a_block == Tile128::kTokens) return launch_for<Tile128>(work, stream);
   launch_for<Tile256>(work, stream);
 }
 
