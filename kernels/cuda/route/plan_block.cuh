@@ -200,25 +200,19 @@ __device__ __forceinline__ void plan_block(const ExpertPlanParams& p, const Ids&
 }
 
 // The plan of one token: its experts differ, so no sums are needed. A block of kPlanThreads
-// threads; ids [kMost], of which experts_per_token are the token's.
+// threads; ids [kMost]: the token's experts_per_token, then -1.
 template <int kMost>
 __device__ __forceinline__ void plan_token(const ExpertPlanParams& p, const int32_t* ids) {
   const auto tid = static_cast<int32_t>(threadIdx.x);
-  int32_t experts[kMost];
-#pragma unroll
-  for (int32_t k = 0; k < kMost; ++k) {
-    experts[k] = k < p.experts_per_token ? held_expert(p, ids[k]) : -1;
-  }
   int32_t before = 0;
-  int32_t pair = -1;                           // that expert `tid` serves
-  bool elsewhere = tid < p.experts_per_token;  // pair `tid`
+  int32_t pair = -1;  // that expert `tid` serves
 #pragma unroll
   for (int32_t k = 0; k < kMost; ++k) {
-    before += experts[k] >= 0 && experts[k] < tid ? 1 : 0;
-    pair = experts[k] == tid ? k : pair;
-    elsewhere = elsewhere && (k != tid || experts[k] < 0);
+    const int32_t expert = ids[k] - p.first_expert;  // as unsigned, those before it are above all
+    before += static_cast<uint32_t>(expert) < static_cast<uint32_t>(tid) ? 1 : 0;
+    pair = expert == tid ? k : pair;
   }
-  if (elsewhere) p.plan.row_of[tid] = -1;
+  if (tid < p.experts_per_token && held_expert(p, ids[tid]) < 0) p.plan.row_of[tid] = -1;
   if (tid >= p.num_experts) return;
   p.plan.offsets[tid] = before;
   if (pair >= 0) {

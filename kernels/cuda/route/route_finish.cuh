@@ -27,21 +27,27 @@ __device__ __forceinline__ int32_t first_to_finish(const RouteWork& work) {
   return rank >= 0 && rank < work.cut.num_finishers ? rank : -1;
 }
 
-// Whether that token is padding, asked for before it must be known: one load needs the other.
+// Whether that token is padding, asked for before it must be known: one load needs the other. Not
+// plain loads, which may be moved to where others wait for them.
 struct FirstRun {
   int32_t run = 0;
   int32_t context = 1;
 };
+__device__ __forceinline__ int32_t peek(const int32_t* at) {
+  return static_cast<int32_t>(peek(reinterpret_cast<const uint32_t*>(at)));
+}
 __device__ __forceinline__ FirstRun find_run(const RouteWork& work) {
   const Runs& runs = work.route.runs;
   const int32_t token = first_to_finish(work);
   FirstRun out;
-  if (token >= 0 && runs.context != nullptr) out.run = runs.row_run[token];
+  if (token >= 0 && runs.context != nullptr) out.run = peek(runs.row_run + token);
   return out;
 }
+// After the block's scores are put.
 __device__ __forceinline__ void find_context(const RouteWork& work, FirstRun& first) {
   const Runs& runs = work.route.runs;
-  if (runs.context != nullptr) first.context = runs.context[first.run];
+  if (first_to_finish(work) < 0 || runs.context == nullptr) return;
+  first.context = peek(runs.context + first.run);
 }
 
 // --- Scores that blocks hand over -------------------------------------------------------------
@@ -90,9 +96,10 @@ struct QuickShared {
   uint32_t best_keys[kCandidates];  // each warp's, best first
   int32_t best_experts[kCandidates];
   float best_scores[kCandidates];
-  int32_t ids[kQuickChosen];
+  int32_t ids[kQuickChosen];  // of the chosen; -1 and 0 past them
   float scores[kQuickChosen];
 };
+static_assert(kQuickChosen == 8, "summed as two fours");
 
 // How many of `keys`, 4 kCount of them, are greater.
 template <int kCount>
@@ -151,6 +158,10 @@ __device__ __forceinline__ void select_quickly(const RouteWork& work, int32_t to
   const Scored mine = scored(sum, bias);
   const uint32_t key = inside ? choice_key(mine.choice) : 0;  // those outside come last
   shared.keys[expert] = key;
+  if (expert < kQuickChosen) {
+    shared.ids[expert] = -1;
+    shared.scores[expert] = 0;
+  }
   __syncwarp();
   const int32_t rank = rank_in_warp(key, shared.keys + warp * 32);
   if (rank < kQuickChosen) {
@@ -173,15 +184,15 @@ __device__ __forceinline__ void select_quickly(const RouteWork& work, int32_t to
   }
   __syncthreads();
   if (warp != 0) return;
-  const float score = lane < p.experts_per_token ? shared.scores[lane] : 0.0f;
-  float total = score;
-#pragma unroll
-  for (int32_t offset = kQuickChosen / 2; offset > 0; offset /= 2) {
-    total += __shfl_xor_sync(~0u, total, offset);
+  const float4 low = *reinterpret_cast<const float4*>(shared.scores);
+  const float4 high = *reinterpret_cast<const float4*>(shared.scores + 4);
+  const float total = ((low.x + high.x) + (low.z + high.z)) + ((low.y + high.y) + (low.w + high.w));
+  const float factor = padding ? 0.0f : weight_factor(p, total);
+  if (lane < p.experts_per_token) {
+    p.expert_weights[int64_t{token} * p.experts_per_token + lane] =
+        padding ? 0.0f : shared.scores[lane] * factor;
   }
-  if (lane >= p.experts_per_token) return;
-  p.expert_weights[int64_t{token} * p.experts_per_token + lane] =
-      padding ? 0.0f : score * weight_factor(p, total);
+  __syncwarp();
 }
 
 // The same for any number of experts, choices and groups.

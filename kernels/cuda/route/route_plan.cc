@@ -24,7 +24,6 @@ constexpr SplitTile kSplitTiles[] = {
     {.tokens_max = 8, .tokens = 8, .experts = 16, .splits = 8},
     {.tokens_max = 16, .tokens = 16, .experts = 16, .splits = 8},
     {.tokens_max = 32, .tokens = 32, .experts = 16, .splits = 8},
-    {.tokens_max = 64, .tokens = 32, .experts = 32, .splits = 8},
     {.tokens_max = 128, .tokens = 64, .experts = 32, .splits = 8},
     {.tokens_max = kSplitTokensMax, .tokens = 128, .experts = 64, .splits = kSplitsMax},
 };

@@ -304,7 +304,6 @@ __global__ void __launch_bounds__(kRouteThreads, T::kPasses == 1 && T::kTokenTil
 using Tile8 = SplitTile<1, 1, 1, 1, 8>;
 using Tile16 = SplitTile<2, 1, 1, 1, 8>;
 using Tile32 = SplitTile<4, 1, 1, 1, 8>;
-using Tile64 = SplitTile<4, 2, 1, 1, 8>;
 using Tile128 = SplitTile<8, 2, 1, 1, 8>;
 using Tile256 = SplitTile<8, 2, 2, 2, 16>;
 
@@ -332,7 +331,6 @@ void prepare_split() {
   prepare<Tile8>();
   prepare<Tile16>();
   prepare<Tile32>();
-  prepare<Tile64>();
   prepare<Tile128>();
   prepare<Tile256>();
 }
@@ -341,10 +339,7 @@ void launch_split(const RouteWork& work, cudaStream_t stream) {
   const RoutePlan& cut = work.cut;
   if (cut.tokens_a_block <= Tile8::kTokens) return launch_for<Tile8>(work, stream);
   if (cut.tokens_a_block <= Tile16::kTokens) return launch_for<Tile16>(work, stream);
-  if (cut.tokens_a_block == Tile32::kTokens) {
-    return cut.experts_a_block == Tile32::kExperts ? launch_for<Tile32>(work, stream)
-                                                   : launch_for<Tile64>(work, stream);
-  }
+  if (cut.tokens_a_block <= Tile32::kTokens) return launch_for<Tile32>(work, stream);
   if (cut.tokens_a_block == Tile128::kTokens) return launch_for<Tile128>(work, stream);
   launch_for<Tile256>(work, stream);
 }
