@@ -25,6 +25,7 @@ constexpr SplitTile kSplitTiles[] = {
     {.tokens_max = 16, .tokens = 16, .experts = 16, .splits = 8},
     {.tokens_max = 32, .tokens = 32, .experts = 16, .splits = 8},
     {.tokens_max = 128, .tokens = 64, .experts = 32, .splits = 8},
+    {.tokens_max = 192, .tokens = 96, .experts = 64, .splits = kSplitsMax},
     {.tokens_max = kSplitTokensMax, .tokens = 128, .experts = 64, .splits = kSplitsMax},
 };
 

@@ -305,6 +305,7 @@ using Tile8 = SplitTile<1, 1, 1, 1, 8>;
 using Tile16 = SplitTile<2, 1, 1, 1, 8>;
 using Tile32 = SplitTile<4, 1, 1, 1, 8>;
 using Tile128 = SplitTile<8, 2, 1, 1, 8>;
+using Tile192 = SplitTile<6, 2, 2, 2, 16>;
 using Tile256 = SplitTile<8, 2, 2, 2, 16>;
 
 template <typename T>
@@ -332,6 +333,7 @@ void prepare_split() {
   prepare<Tile16>();
   prepare<Tile32>();
   prepare<Tile128>();
+  prepare<Tile192>();
   prepare<Tile256>();
 }
 
@@ -341,6 +343,9 @@ void launch_split(const RouteWork& work, cudaStream_t stream) {
   if (cut.tokens_a_block <= Tile16::kTokens) return launch_for<Tile16>(work, stream);
   if (cut.tokens_a_block <= Tile32::kTokens) return launch_for<Tile32>(work, stream);
   if (cut.tokens_a_block == Tile128::kTokens) return launch_for<Tile128>(work, stream);
+  if (cut.tokens_a_block < Tile256::kTokens * Tile256::kPasses) {
+    return launch_for<Tile192>(work, stream);
+  }
   launch_for<Tile256>(work, stream);
 }
 

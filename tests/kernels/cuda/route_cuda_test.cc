@@ -168,8 +168,8 @@ void expect_right(const Case& c, uint32_t seed) {
 
 TEST(RouteCuda, MatchesTheReferenceAtTheModelsShape) {
   SKIP_WITHOUT_GPU();
-  for (const int32_t tokens :
-       {0, 1, 2, 4, 5, 8, 9, 16, 17, 64, 65, 128, 256, 257, 1000, 4000, 8192}) {
+  for (const int32_t tokens : {0,  1,  2,   4,   5,   8,   9,   16,  17,   32,   33,
+                               64, 65, 128, 129, 192, 193, 256, 257, 1000, 4000, 8192}) {
     expect_right({.tokens = tokens}, 100);
   }
 }

@@ -111,7 +111,7 @@ TEST(RoutePlan, GoesByTheTokens) {
   EXPECT_EQ(kernel(5), RouteKernel::kSplit);
   EXPECT_EQ(kernel(256), RouteKernel::kSplit);
   EXPECT_EQ(kernel(257), RouteKernel::kTiles);
-  for (const int32_t tokens : {1, 4, 8, 16, 32, 128, 256}) {
+  for (const int32_t tokens : {1, 4, 8, 16, 32, 128, 192, 256}) {
     EXPECT_EQ(plan_route({tokens, 256, 4096}, 132).num_blocks, 128) << tokens;
   }
   EXPECT_EQ(plan_route({512, 256, 4096}, 132).splits, 16);
