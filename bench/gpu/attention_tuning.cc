@@ -69,6 +69,10 @@ std::vector<Case> decode_cases() {
           {"window B16", false, same(16, 4096)},
           {"window B64", false, same(64, 4096)},
           {"window B64 unaligned", false, same(64, 4130)},
+          {"window B1, 2 rows", false, same(1, 4096), 2},
+          {"window B1, 4 rows", false, same(1, 4096), 4},
+          {"window B64, 2 rows", false, same(64, 4096), 2},
+          {"window B64, 4 rows", false, same(64, 4096), 4},
           {"window B256", false, same(256, 4096)},
           {"window B256, 4 rows", false, same(256, 4096), 4}};
 }
@@ -174,10 +178,7 @@ Result<void> bench_case(const Case& of, const std::vector<Variant>& variants) {
 }
 
 int run(const std::string& only) {
-  const std::vector<Variant> decode = {{"default", {}},
-                                       {"mma_sync", {.wish = "mma_sync"}},
-                                       {"tma", {.wish = "tma"}},
-                                       {"tma share 4", {.wish = "tma", .share_min = 4}}};
+  const std::vector<Variant> decode = {{"default", {}}};
   const std::vector<Variant> prompt = {{"mma_sync", {.wish = "mma_sync"}},
                                        {"wgmma_sm90", {.wish = "wgmma_sm90"}}};
 

@@ -123,7 +123,7 @@ void AttentionOps::attention(const AttentionParams& p) {
   if (p.runs.num_tokens == 0 || p.runs.num_runs == 0) return;
   const std::string kernel = check(p);
   const AttentionArgs args = arguments(p);
-  if (takes_window(p, context_.num_sms()) && window_bytes_of(p) <= context_.shared_bytes_max()) {
+  if (takes_window(p) && window_bytes_of(p) <= context_.shared_bytes_max()) {
     decode_window(p, args);
   } else if (kernel == "mma_sync") {
     decode(p, args);

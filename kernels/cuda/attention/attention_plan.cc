@@ -53,10 +53,9 @@ const char* measured_wish(const AttentionParams& p, int32_t capability) {
   return p.runs.rows_per_run_max > kDecodeRowsMax ? "wgmma_sm90" : "tma";
 }
 
-bool takes_window(const AttentionParams& p, int32_t num_sms) {
+bool takes_window(const AttentionParams& p) {
   const int32_t rows = std::min(p.runs.rows_per_run_max, kDecodeRowsMax);
-  const int32_t units = p.runs.num_runs * plan_window(p).tiles * p.kv.kv_heads;
-  return p.window > 0 && p.window + rows - 1 <= kWindowKeysMax && units <= num_sms / 2;
+  return p.window > 0 && p.window + rows - 1 <= kWindowKeysMax;
 }
 
 WindowPlan plan_window(const AttentionParams& p) {

@@ -38,9 +38,9 @@ DecodePlan plan_decode(const AttentionParams& p, int32_t num_sms, const DecodeTu
 // and 36.
 const char* measured_wish(const AttentionParams& p, int32_t capability);
 
-// Whether all keys that a run's decode rows see fit the window kernel, and the blocks are so few
-// that nothing but the time of one counts. Its grid: (tiles * kv_heads, runs).
-bool takes_window(const AttentionParams& p, int32_t num_sms);
+// Whether all keys that a run's decode rows see fit the window kernel. Its grid: (tiles * kv_heads,
+// runs).
+bool takes_window(const AttentionParams& p);
 struct WindowPlan {
   int32_t tiles = 0;
   int32_t row_tiles = 0;  // times 16 packed rows of a block: 1, 2 or 4

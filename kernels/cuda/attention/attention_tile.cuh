@@ -40,7 +40,6 @@ struct AttentionTile {
   static constexpr bool kHoldQueries = kHold_;
   static_assert(kK % 64 == 0 && kV % 64 == 0, "eight lanes copy 64 columns of a row at a time");
   static_assert(kV <= kK, "the results are staged where the queries were");
-  static_assert(kKeyBlock % (kThreads / 8) == 0, "every thread copies as many rows of a block");
 };
 
 // --- What a block works on ----------------------------------------------------------------------
@@ -158,6 +157,7 @@ template <typename Tile>
 __device__ __forceinline__ void copy_keys(const AttentionArgs& p, const AttentionUnit& unit,
                                           int block, uint32_t page_rows, uint32_t to) {
   constexpr int kPassRows = Tile::kThreads / 8;
+  static_assert(kKeyBlock % kPassRows == 0, "every thread copies as many rows");
   const int part = threadIdx.x % 8 * 8;
   const uint16_t* const k_part = p.k + part;
   const uint16_t* const v_part = p.v + part;

@@ -103,19 +103,18 @@ TEST(AttentionPlan, FullLayersAreStreamedWhereTheWidthsFit) {
 
 TEST(AttentionPlan, TheWindowKernelHoldsAllKeysAtOnce) {
   AttentionParams p = step(3, 1, 4096);
-  EXPECT_FALSE(takes_window(p, kSms));
+  EXPECT_FALSE(takes_window(p));
   p.window = 128;
-  EXPECT_TRUE(takes_window(p, kSms));
+  EXPECT_TRUE(takes_window(p));
   EXPECT_EQ(plan_window(p).row_tiles, 1);
-  p.runs.num_runs = 67;
-  EXPECT_FALSE(takes_window(p, kSms)) << "more blocks than half the multiprocessors";
-  p.runs.num_runs = 3;
+  p.runs.num_runs = 256;
+  EXPECT_TRUE(takes_window(p)) << "more blocks than the device holds";
   p.runs.rows_per_run_max = 1000;
-  EXPECT_TRUE(takes_window(p, kSms)) << "decode rows beside a prompt";
+  EXPECT_TRUE(takes_window(p)) << "decode rows beside a prompt";
   EXPECT_EQ(plan_window(p).row_tiles, 4);
   EXPECT_EQ(plan_window(p).tiles, 2);
   p.window = kWindowKeysMax - 6;
-  EXPECT_FALSE(takes_window(p, kSms));
+  EXPECT_FALSE(takes_window(p));
 }
 
 TEST(AttentionPlan, BoxesStayInTheirPage) {
