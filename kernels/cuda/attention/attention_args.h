@@ -17,6 +17,9 @@ constexpr int32_t kWindowKeysMax = 144;
 // Fewer keys are not worth a split: their merge costs as much as their reading. Untuned.
 constexpr int32_t kSplitKeysMin = 128;
 
+// A row of a unit that blocks of the streaming kernel share is merged in so many parts.
+constexpr int32_t kMergeParts = 4;
+
 // AttentionParams as the kernels read them. Packed row i of a run and a kv head is query row
 // i / group, head kv_head * group + i % group.
 struct AttentionArgs {
@@ -42,9 +45,11 @@ struct AttentionArgs {
   // Decode blocks' partial results, by unit (run, tile, kv head) and split:
   float* partial_sums;   // [units * splits_max][kDecodeTileRows][v_dim], times exp2(-maximum)
   float* partial_stats;  // [units * splits_max][kDecodeTileRows][2] maximum (log2), total
-  int32_t* arrivals;     // [units or blocks], zero between launches
-  // Of the streaming decode kernel, whose partial results lie two to a block:
-  int32_t* departures;  // [blocks], zero between launches
+  int32_t* arrivals;     // [units], zero between launches
+  // Of the streaming decode kernel, whose partial results lie two to a block; all bits set between
+  // launches:
+  float* part_sums;     // [2 blocks][kDecodeTileRows][v_dim]
+  float* part_stats;    // [2 blocks][kDecodeTileRows][kMergeParts][2]
   int32_t tiles;        // of kDecodeTileRows packed rows, of each run
   int32_t whole_units;  // 1: units are not split
   int32_t share_min;    // key blocks (or whole units) of a block, at least

@@ -8,6 +8,7 @@
 #include "kernels/cuda/attention/attention_kernel.h"
 #include "kernels/cuda/attention/attention_wgmma.h"
 #include "kernels/cuda/attention/stream_kernel.h"
+#include "kernels/cuda/cuda_check.h"
 
 namespace mimo::kernels::cuda {
 namespace {
@@ -52,16 +53,29 @@ Result<void> AttentionOps::prepare(const StepLimits& limits) {
              context_.allocate_array<float>(rows * limits.v_dim_max, Purpose::kWorkspace));
   TRY_ASSIGN(partial_stats_, context_.allocate_array<float>(rows * 2, Purpose::kWorkspace));
   TRY_ASSIGN(arrivals_, context_.allocate_array<int32_t>(partials, Purpose::kWorkspace));
-  TRY_ASSIGN(departures_, context_.allocate_array<int32_t>(partials, Purpose::kWorkspace));
   v_dim_max_ = limits.v_dim_max;
   if (context_.capability() >= kStreamCapability) {
     TRY_ASSIGN(maps_, TensorMaps::create());
     for (const StreamKernel& kernel : stream_kernels()) kernel.allow_shared();
+    TRY(prepare_parts(limits.v_dim_max));
   }
   if (context_.capability() == kWgmmaCapability) allow_wgmma_prompt();
   for (const AttentionKernel& kernel : attention_kernels()) {
     kernel.allow_shared(context_.shared_bytes_max());
   }
+  return {};
+}
+
+Result<void> AttentionOps::prepare_parts(int32_t v_dim_max) {
+  const int64_t rows = int64_t{2} * context_.num_sms() * kDecodeTileRows;
+  const auto all_bits_set = [this](int64_t count) -> Result<float*> {
+    TRY_ASSIGN(float* const out, context_.allocate_array<float>(count, Purpose::kWorkspace));
+    CUDA_CHECK(
+        cudaMemsetAsync(out, 0xff, static_cast<size_t>(count) * sizeof *out, context_.stream()));
+    return out;
+  };
+  TRY_ASSIGN(part_sums_, all_bits_set(rows * v_dim_max));
+  TRY_ASSIGN(part_stats_, all_bits_set(rows * kMergeParts * 2));
   return {};
 }
 
@@ -115,7 +129,8 @@ AttentionArgs AttentionOps::arguments(const AttentionParams& p) const {
   out.partial_sums = partial_sums_;
   out.partial_stats = partial_stats_;
   out.arrivals = arrivals_;
-  out.departures = departures_;
+  out.part_sums = part_sums_;
+  out.part_stats = part_stats_;
   return out;
 }
 

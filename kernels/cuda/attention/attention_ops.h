@@ -34,6 +34,8 @@ class AttentionOps {
   void attention(const AttentionParams& p);
 
  private:
+  // The streaming kernel's, as its first launch must find it.
+  Result<void> prepare_parts(int32_t v_dim_max);
   AttentionArgs arguments(const AttentionParams& p) const;
   // The chosen kernel's name.
   std::string check(const AttentionParams& p) const;
@@ -49,7 +51,8 @@ class AttentionOps {
   float* partial_sums_ = nullptr;
   float* partial_stats_ = nullptr;
   int32_t* arrivals_ = nullptr;
-  int32_t* departures_ = nullptr;
+  float* part_sums_ = nullptr;
+  float* part_stats_ = nullptr;
   int32_t v_dim_max_ = 0;
   std::optional<TensorMaps> maps_;  // where there is a copy engine
   // By pool, bytes of a row, rows of a box: pools stay where they are.

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "kernels/cuda/attention/attention_shares.cuh"
+#include "kernels/cuda/attention/attention_parts.cuh"
 #include "kernels/device/mbarrier.cuh"
 #include "kernels/device/pdl.cuh"
 #include "kernels/device/tma.cuh"
@@ -24,6 +24,9 @@ struct Bringer {
   int stage = 0;
   uint32_t parity = 0;
   uint32_t work_parity = 0;
+  bool waited = false;  // for the kernel before
+  int32_t page = 0;     // lane's, of 32 from first_page on
+  int first_page = 0;
 
   // `work` and its queries for the groups, once they have taken those before.
   __device__ void hand_over(const StreamWork& work) {
@@ -44,40 +47,57 @@ struct Bringer {
     work_parity ^= 1;
   }
 
-  // Whole boxes of keys that some row sees; what else they hold must not matter.
-  __device__ void bring_keys(const StreamWork& work) {
+  __device__ __forceinline__ void find_pages(const AttentionUnit& unit, int first) {
+    const int at = first + static_cast<int>(threadIdx.x) % 32;
+    first_page = first;
+    page = at <= (unit.key_end - 1) >> p.page_shift ? unit.table[at % p.stride] : 0;
+  }
+
+  // Blocks [from, to) of the work's: whole boxes of keys that some row sees; what else they hold
+  // must not matter.
+  __device__ void bring_keys(const StreamWork& work, int from, int to) {
     const int lane = threadIdx.x % 32;
     const AttentionUnit& unit = work.unit;
     const int box = p.box_rows;
-    const int last_page = (unit.key_end - 1) >> p.page_shift;
-    int32_t page = 0;          // lane's, of 32 from first_page on
-    int first_page = -1 - 32;  // none
-    for (int b = 0; b < work.num_blocks; ++b) {
+    for (int b = from; b < to; ++b) {
       const int first_key = (work.block_begin + b) * kKeyBlock;
       const int begin = max(first_key, unit.key_begin / box * box);
       const int end = min(first_key + kKeyBlock, (unit.key_end + box - 1) / box * box);
       const uint32_t full = shared_address(&shared.full[stage]);
-      const uint32_t to = stages + stage * Tile::kStageBytes;
+      const uint32_t keys_at = stages + stage * Tile::kStageBytes;
       device::wait_parity(shared_address(&shared.empty[stage]), parity ^ 1);
       if (lane == 0) {
         device::arrive_expecting(full, (end - begin) * 2 * (Tile::kK + Tile::kV));
       }
       for (int key = begin; key < end; key += box) {
         const int at = key >> p.page_shift;
-        if (at >= first_page + 32) {
-          first_page = at;
-          page = at + lane <= last_page ? unit.table[(at + lane) % p.stride] : 0;
-        }
+        if (at >= first_page + 32) find_pages(unit, at);
         const int head_page =
             __shfl_sync(kAllLanes, page, at - first_page) * p.kv_heads + unit.head;
         const int row = (head_page << p.page_shift) + (key & ((1 << p.page_shift) - 1));
-        if (lane == 0) bring_box(to + 128 * (key - first_key), row, full);
+        if (lane == 0) bring_box(keys_at + 128 * (key - first_key), row, full);
       }
       if (++stage == Tile::kStages) {
         stage = 0;
         parity ^= 1;
       }
     }
+  }
+
+  // A part of a unit. Of the first, what earlier steps wrote and the ring has room for is asked for
+  // before the wait: AttentionOps says why.
+  __device__ void bring(const StreamWork& work) {
+    int early = 0;
+    find_pages(work.unit, max(work.block_begin * kKeyBlock, work.unit.key_begin) >> p.page_shift);
+    if (!waited) {
+      const int old = work.unit.position / kKeyBlock - work.block_begin;
+      early = max(0, min(min(work.num_blocks, Tile::kStages), old));
+      bring_keys(work, 0, early);
+      device::wait_for_inputs();
+      waited = true;
+    }
+    hand_over(work);
+    bring_keys(work, early, work.num_blocks);
   }
 
   __device__ __forceinline__ void bring_box(uint32_t to, int row, uint32_t full) {
@@ -128,13 +148,13 @@ __device__ void bring_share(const AttentionArgs& p, const Shares& shares, Bringe
         work.split = me - work.first_block;
         work.num_splits = shares.owner(at - skipped + weight - 1) - work.first_block + 1;
       }
-      bringer.hand_over(work);
-      bringer.bring_keys(work);
+      bringer.bring(work);
       offset += taken;
       at += taken;
       left -= taken;
     }
   }
+  if (!bringer.waited) device::wait_for_inputs();
   work.num_blocks = 0;
   bringer.hand_over(work);
 }
@@ -313,163 +333,47 @@ __device__ void join_groups(RowSums<Tile>& sums, StreamShared<Tile>& shared) {
   __syncwarp();
 }
 
-// Where split `split` of a unit lies in the workspace: a block has the end of one unit, or parts of
-// its middle, in the first of its two places, and the beginning of one in the second.
-__device__ __forceinline__ int64_t partial_of(int first_block, int split) {
-  return split == 0 ? 2 * first_block + 1 : 2 * (first_block + split);
-}
-
-__device__ __forceinline__ int load_acquire(const int32_t* from) {
-  int value;
-  asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
-  return value;
-}
-
-// Returns when all of the unit's blocks have written their parts; all are on the device at once.
-// Called by both groups.
+// Adds up each row over the group's warps. A whole unit is written out; else the parts go to the
+// workspace, where a row's maximum and total lie beside each of its kMergeParts parts.
 template <typename Tile>
-__device__ void await_parts(const AttentionArgs& p, const StreamWork& work) {
-  if (threadIdx.x == 0) {
-    while (load_acquire(p.arrivals + work.first_block) != work.num_splits) {
-    }
-    if (atomicAdd(p.departures + work.first_block, 1) == work.num_splits - 1) {
-      p.arrivals[work.first_block] = 0;
-      p.departures[work.first_block] = 0;
-    }
-  }
-  sync_threads(kGroupsBarrier, Tile::kThreads);
-}
-
-// A block's part of a unit's result: items of four columns, row by row.
-struct MergePart {
-  int32_t columns;  // items of a row
-  int32_t begin;
-  int32_t num;
-  int32_t first_row;
-};
-
-// weights[row * num_splits + split] of the part's rows: a split's share in the row's result.
-template <typename Tile>
-__device__ __forceinline__ void weigh_parts(const AttentionArgs& p, const StreamWork& work,
-                                            const MergePart& part, float* weights) {
-  constexpr int kLaneSplits = 8;  // 256 splits: more than a device has multiprocessors
-  const int lane = threadIdx.x % 32;
-  const int num_splits = work.num_splits;
-  const int num_rows = (part.begin + part.num - 1) / part.columns - part.first_row + 1;
-  for (int r = threadIdx.x / 32; r < num_rows; r += Tile::kThreads / 32) {
-    const int row = part.first_row + r;
-    const float sink = sink_of(p, work.unit, row);
+__device__ void put_sums(const AttentionArgs& p, const StreamWork& work, int row_tiles,
+                         const WarpSums<Tile>& shared) {
+  const AttentionUnit& unit = work.unit;
+  const bool whole = work.num_splits == 1;
+  const int columns = p.v_dim / 4;
+  const int width = merge_width(p);
+  const int parts = Tile::kWarps / row_tiles;
+  const int64_t first_row = partial_of(work.first_block, work.split) * kDecodeTileRows;
+  for (int i = threadIdx.x; i < unit.num_rows * columns; i += Tile::kThreads) {
+    const int row = i / columns;
+    const int column = i - row * columns;
+    const float sink = whole ? sink_of(p, unit, row) : kNever;
     float maximum = sink;
-    float2 stats[kLaneSplits];
-#pragma unroll
-    for (int j = 0; j < kLaneSplits; ++j) {
-      const int split = lane + 32 * j;
-      stats[j] = make_float2(kNever, 0);
-      if (split < num_splits) {
-        const int64_t at = partial_of(work.first_block, split) * kDecodeTileRows + row;
-        stats[j] = __ldcg(reinterpret_cast<const float2*>(p.partial_stats + at * 2));
-      }
-    }
-#pragma unroll
-    for (int j = 0; j < kLaneSplits; ++j) maximum = fmaxf(maximum, stats[j].x);
-#pragma unroll
-    for (int o = 16; o > 0; o /= 2) {
-      maximum = fmaxf(maximum, __shfl_xor_sync(kAllLanes, maximum, o));
+#pragma unroll 4
+    for (int part = 0; part < parts; ++part) {
+      maximum = fmaxf(maximum, shared.maximum[row / 16 + part * row_tiles][row % 16]);
     }
     const float base = finite(maximum);
-    float total = 0;
-#pragma unroll
-    for (int j = 0; j < kLaneSplits; ++j) {
-      stats[j].x = exp2_fast(stats[j].x - base);
-      total += stats[j].x * stats[j].y;
-    }
-#pragma unroll
-    for (int o = 16; o > 0; o /= 2) total += __shfl_xor_sync(kAllLanes, total, o);
-    total += exp2_fast(sink - base);
-    const float factor = total > 0 ? 1 / total : 0.f;
-#pragma unroll
-    for (int j = 0; j < kLaneSplits; ++j) {
-      const int split = lane + 32 * j;
-      if (split < num_splits) weights[r * num_splits + split] = stats[j].x * factor;
-    }
-  }
-}
-
-__device__ __forceinline__ void add_weighted(float (&x)[4], float weight, const float4& y) {
-  x[0] += weight * y.x;
-  x[1] += weight * y.y;
-  x[2] += weight * y.z;
-  x[3] += weight * y.w;
-}
-
-// This block's part of a unit. Where there are fewer items than threads, several threads share out
-// an item's splits: lanes of a warp add up by shuffles, warps over shared memory, in one order.
-template <typename Tile>
-__device__ __noinline__ void merge_parts(const AttentionArgs& p, const StreamWork& work,
-                                         StreamShared<Tile>& shared) {
-  constexpr int kAhead = 4;
-  const int thread = static_cast<int>(threadIdx.x);
-  const int num_splits = work.num_splits;
-  MergePart part;
-  part.columns = p.v_dim / 4;
-  const int items = work.unit.num_rows * part.columns;
-  part.begin = items * work.split / num_splits;
-  part.num = items * (work.split + 1) / num_splits - part.begin;
-  if (part.num == 0) return;
-  part.first_row = part.begin / part.columns;
-  auto* const sums = reinterpret_cast<float4*>(shared.sums.values);  // [Tile::kThreads]
-  float* const weights = reinterpret_cast<float*>(sums + Tile::kThreads);
-  int width = 1;
-  while (width < Tile::kThreads && width < part.num) width *= 2;
-  const int sharers = Tile::kThreads / width;
-  const int sharer = thread / width;
-
-  for (int i = thread % width; i < (part.num + width - 1) / width * width; i += width) {
-    const int item = part.begin + min(i, part.num - 1);
-    const int row = item / part.columns;
-    const int column = (item - row * part.columns) * 4;
-    const auto from = [&](int split) {
-      const int64_t at = partial_of(work.first_block, split) * kDecodeTileRows + row;
-      return __ldcg(reinterpret_cast<const float4*>(p.partial_sums + at * p.v_dim + column));
-    };
-    float4 ahead[kAhead];
-#pragma unroll
-    for (int j = 0; j < kAhead; ++j) {
-      const int split = sharer + j * sharers;
-      ahead[j] = split < num_splits ? from(split) : make_float4(0, 0, 0, 0);
-    }
-    if (i < width) {
-      weigh_parts<Tile>(p, work, part, weights);
-      sync_threads(kGroupsBarrier, Tile::kThreads);
-    }
-    const float* const row_weights = weights + (row - part.first_row) * num_splits;
+    float total = exp2_fast(sink - base);
     float x[4] = {};
-#pragma unroll
-    for (int j = 0; j < kAhead; ++j) {
-      const int split = sharer + j * sharers;
-      if (split < num_splits) add_weighted(x, row_weights[split], ahead[j]);
+#pragma unroll 4
+    for (int part = 0; part < parts; ++part) {
+      const int w = row / 16 + part * row_tiles;
+      const float weight = exp2_fast(shared.maximum[w][row % 16] - base);
+      total += weight * shared.total[w][row % 16];
+      add_weighted(x, weight,
+                   *reinterpret_cast<const float4*>(&shared.values[w][row % 16][column * 4]));
     }
-#pragma unroll 8
-    for (int split = sharer + kAhead * sharers; split < num_splits; split += sharers) {
-      add_weighted(x, row_weights[split], from(split));
+    if (whole) {
+      store_bf16(p.out + row_of(p, unit, row) * p.v_dim + column * 4, x,
+                 total > 0 ? 1 / total : 0.f);
+      continue;
     }
-    bool store = i < part.num;
-    if (sharers > 1) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        for (int o = width; o < 32; o *= 2) x[j] += __shfl_xor_sync(kAllLanes, x[j], o);
-      }
-      // One lane of a warp, or each, has a sum; rows of `width` of them.
-      const int side = max(width, 32);
-      sums[thread] = make_float4(x[0], x[1], x[2], x[3]);
-      sync_threads(kGroupsBarrier, Tile::kThreads);
-      store = store && thread < width;
-      for (int other = thread + side; store && other < Tile::kThreads; other += side) {
-        add_weighted(x, 1.0f, sums[other]);
-      }
-    }
-    if (store) {
-      store_bf16(p.out + row_of(p, work.unit, row) * p.v_dim + column, x, 1.0f);
+    float* const to = p.part_sums + ((first_row + row) * columns + column) * 4;
+    store_part(to, make_uint4(written(x[0]), written(x[1]), written(x[2]), written(x[3])));
+    if (column % width == 0) {
+      float* const stats = p.part_stats + ((first_row + row) * kMergeParts + column / width) * 2;
+      store_part(stats, make_uint2(written(maximum), written(total)));
     }
   }
 }
@@ -503,23 +407,23 @@ __device__ void attend_share(const AttentionArgs& p, uint32_t stages, StreamShar
       share_sums(sums, shared.sums, warp);
     }
     sync_threads(kGroupsBarrier, Tile::kThreads);
+    put_sums<Tile>(p, work, row_tiles, shared.sums);
     const bool whole = work.num_splits == 1;
-    put_rows<Tile>(p, work.unit, whole, partial_of(work.first_block, work.split), row_tiles,
-                   shared.sums);
-    if (!whole) __threadfence();
+    if (!whole && threadIdx.x == 0) shared.unmerged[num_unmerged] = work;
     sync_threads(kGroupsBarrier, Tile::kThreads);
-    if (whole) continue;
-    if (threadIdx.x == 0) {
-      atomicAdd(p.arrivals + work.first_block, 1);
-      shared.unmerged[num_unmerged] = work;
-    }
-    ++num_unmerged;
+    if (!whole) ++num_unmerged;
   }
-  for (int i = 0; i < num_unmerged; ++i) {
-    sync_threads(kGroupsBarrier, Tile::kThreads);
-    const StreamWork& work = shared.unmerged[i];
-    await_parts<Tile>(p, work);
-    merge_parts(p, work, shared);
+  // Two shared units are a group's each.
+  const int warp_of_all = threadIdx.x / 32;
+  auto* const scratch = reinterpret_cast<float4*>(shared.sums.values);
+  static_assert(2 * Tile::kThreads * sizeof(float4) <= sizeof(shared.sums.values), "they fit");
+  if (num_unmerged == 1) {
+    merge_parts<Tile>(p, shared.unmerged[0], {warp_of_all, 2 * Tile::kWarps, kGroupsBarrier},
+                      scratch);
+  } else if (num_unmerged == 2) {
+    const int group = warp_of_all / Tile::kWarps;
+    merge_parts<Tile>(p, shared.unmerged[group], {warp, Tile::kWarps, kGroupsBarrier + 1 + group},
+                      scratch);
   }
 }
 
@@ -549,8 +453,6 @@ __global__ void __launch_bounds__(Tile::kBlockThreads, 1)
     device::prefetch_map(k_map);
     device::prefetch_map(v_map);
   }
-  device::wait_for_inputs();
-
   const Shares shares = find_share(p, shared);
   __syncthreads();
   if (threadIdx.x >= Tile::kThreads) {
@@ -558,6 +460,7 @@ __global__ void __launch_bounds__(Tile::kBlockThreads, 1)
     bring_share(p, shares, bringer);
     write_zero_units(p);
   } else {
+    device::wait_for_inputs();
     attend_share(p, stages, shared);
   }
 }

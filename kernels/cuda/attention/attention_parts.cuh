@@ -1,0 +1,209 @@
+#pragma once
+
+#include "kernels/cuda/attention/attention_shares.cuh"
+
+// Blocks of the streaming decode kernel that share a unit: each leaves its part in the workspace
+// and merges some of the rows' columns.
+namespace mimo::kernels::cuda {
+
+// --- Parts in the workspace ---------------------------------------------------------------------
+// Nothing says that a part is there but its words: until they are written they are kMissing, which
+// is what no result is. So a part crosses the device in the time of one write and one read.
+constexpr uint32_t kMissing = 0xffffffffu;
+__device__ __forceinline__ uint32_t written(float value) {
+  const uint32_t bits = __float_as_uint(value);
+  return bits == kMissing ? 0x7fffffffu : bits;  // one NaN or another
+}
+__device__ __forceinline__ bool missing(const uint2& x) {
+  return x.x == kMissing || x.y == kMissing;
+}
+__device__ __forceinline__ bool missing(const uint4& x) {
+  return x.x == kMissing || x.y == kMissing || x.z == kMissing || x.w == kMissing;
+}
+__device__ __forceinline__ uint2 load_part2(const float* from) {
+  uint2 x;
+  asm volatile("ld.relaxed.gpu.global.v2.u32 {%0, %1}, [%2];" : "=r"(x.x), "=r"(x.y) : "l"(from));
+  return x;
+}
+__device__ __forceinline__ uint4 load_part4(const float* from) {
+  uint4 x;
+  asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+               : "l"(from));
+  return x;
+}
+__device__ __forceinline__ void store_part(float* to, const uint2& x) {
+  asm volatile("st.relaxed.gpu.global.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(x.x), "r"(x.y));
+}
+__device__ __forceinline__ void store_part(float* to, const uint4& x) {
+  asm volatile("st.relaxed.gpu.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(x.x), "r"(x.y),
+               "r"(x.z), "r"(x.w));
+}
+__device__ __forceinline__ void add_weighted(float (&x)[4], float weight, const float4& y) {
+  x[0] += weight * y.x;
+  x[1] += weight * y.y;
+  x[2] += weight * y.z;
+  x[3] += weight * y.w;
+}
+
+// A row's columns in parts of so many times four; and how many parts that makes.
+__device__ __forceinline__ int merge_width(const AttentionArgs& p) {
+  return (p.v_dim / 4 + kMergeParts - 1) / kMergeParts;
+}
+__device__ __forceinline__ int merge_parts_of_row(const AttentionArgs& p) {
+  const int width = merge_width(p);
+  return (p.v_dim / 4 + width - 1) / width;
+}
+
+// Where split `split` of a unit lies in the workspace: a block has the end of one unit, or parts of
+// its middle, in the first of its two places, and the beginning of one in the second.
+__device__ __forceinline__ int64_t partial_of(int first_block, int split) {
+  return split == 0 ? 2 * first_block + 1 : 2 * (first_block + split);
+}
+
+// --- Merging ------------------------------------------------------------------------------------
+// Splits of a row's part, added up one after the other.
+struct MergeSum {
+  float maximum = kNever;
+  float total = 0;
+  float x[4] = {};
+
+  __device__ __forceinline__ void add(float their_maximum, float their_total, const float4& y) {
+    const float now = fmaxf(maximum, their_maximum);
+    const float mine = exp2_fast(maximum - finite(now));
+    const float theirs = exp2_fast(their_maximum - finite(now));
+    maximum = now;
+    total = mine * total + theirs * their_total;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) x[j] *= mine;
+    add_weighted(x, theirs, y);
+  }
+  __device__ __forceinline__ void add_lane(int lanes_apart) {
+    const auto other = [lanes_apart](float value) {
+      return __shfl_xor_sync(kAllLanes, value, lanes_apart);
+    };
+    const float4 y = make_float4(other(x[0]), other(x[1]), other(x[2]), other(x[3]));
+    const float their_maximum = other(maximum);
+    const float their_total = other(total);
+    // Both lanes add in one order, so that they agree.
+    const bool second = threadIdx.x % 32 & lanes_apart;
+    MergeSum sum = *this;
+    if (second) {
+      sum = {their_maximum, their_total, {y.x, y.y, y.z, y.w}};
+      sum.add(maximum, total, make_float4(x[0], x[1], x[2], x[3]));
+    } else {
+      sum.add(their_maximum, their_total, y);
+    }
+    *this = sum;
+  }
+};
+
+// Warps that merge together.
+struct MergeTeam {
+  int warp;
+  int num_warps;  // 4 or 8
+  int barrier;
+};
+
+// Splits first, first + step ... of an item (a row's part): lanes take eight columns of four splits
+// at a time. What was read is marked as missing again, for the next launch.
+template <typename Tile>
+__device__ __forceinline__ MergeSum collect(const AttentionArgs& p, const StreamWork& work,
+                                            int item, int first, int step) {
+  constexpr int kAhead = 4;
+  const int lane = threadIdx.x % 32;
+  const int row = item / merge_parts_of_row(p);
+  const int part = item % merge_parts_of_row(p);
+  const int columns = p.v_dim / 4;
+  const int width = merge_width(p);
+  const int column = part * width + lane % 8;
+  const bool active = lane % 8 < width && column < columns;
+  MergeSum sum;
+  for (int at = first; at < work.num_splits; at += kAhead * step) {
+    float* values[kAhead];
+    float* stats[kAhead];
+    uint4 x[kAhead];
+    uint2 s[kAhead];
+#pragma unroll
+    for (int j = 0; j < kAhead; ++j) {
+      const int split = at + j * step + lane / 8;
+      const int64_t part_row = partial_of(work.first_block, split) * kDecodeTileRows + row;
+      values[j] = p.part_sums + (part_row * columns + column) * 4;
+      stats[j] = p.part_stats + (part_row * kMergeParts + part) * 2;
+      x[j] = make_uint4(0, 0, 0, 0);
+      s[j] = make_uint2(__float_as_uint(kNever), 0);
+      if (split < work.num_splits) {
+        s[j] = load_part2(stats[j]);
+        if (active) x[j] = load_part4(values[j]);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kAhead; ++j) {
+      while (missing(s[j])) s[j] = load_part2(stats[j]);
+      while (missing(x[j])) x[j] = load_part4(values[j]);
+    }
+    __syncwarp();
+#pragma unroll
+    for (int j = 0; j < kAhead; ++j) {
+      if (at + j * step + lane / 8 >= work.num_splits) continue;
+      if (active) store_part(values[j], make_uint4(kMissing, kMissing, kMissing, kMissing));
+      if (lane % 8 == 0) store_part(stats[j], make_uint2(kMissing, kMissing));
+      sum.add(__uint_as_float(s[j].x), __uint_as_float(s[j].y),
+              make_float4(__uint_as_float(x[j].x), __uint_as_float(x[j].y), __uint_as_float(x[j].z),
+                          __uint_as_float(x[j].w)));
+    }
+    __syncwarp();
+  }
+  sum.add_lane(8);
+  sum.add_lane(16);
+  return sum;
+}
+
+// This block's items of a unit that it shares with other blocks, once their parts are there; all
+// blocks are on the device at once. Where there are fewer items than warps, several warps share out
+// an item's splits. Everything is added in one order.
+template <typename Tile>
+__device__ __noinline__ void merge_parts(const AttentionArgs& p, const StreamWork& work,
+                                         const MergeTeam& team, float4* scratch) {
+  const int lane = threadIdx.x % 32;
+  const int items = work.unit.num_rows * merge_parts_of_row(p);
+  const int begin = items * work.split / work.num_splits;
+  const int num = items * (work.split + 1) / work.num_splits - begin;
+  if (num == 0) return;
+  int sharers = 1;
+  while (2 * sharers * num <= team.num_warps) sharers *= 2;
+  const int sharer = team.warp % sharers;
+  for (int i = team.warp / sharers; i < num || sharers > 1; i += team.num_warps / sharers) {
+    const int item = begin + min(i, num - 1);
+    MergeSum sum;
+    if (i < num) sum = collect<Tile>(p, work, item, 4 * sharer, 4 * sharers);
+    if (sharers > 1) {  // then this is the only time round
+      if (lane < 8) {
+        scratch[2 * threadIdx.x] = make_float4(sum.x[0], sum.x[1], sum.x[2], sum.x[3]);
+        scratch[2 * threadIdx.x + 1] = make_float4(sum.maximum, sum.total, 0, 0);
+      }
+      sync_threads(team.barrier, 32 * team.num_warps);
+      if (i >= num || sharer > 0) return;
+      if (lane < 8) {
+        for (int other = 1; other < sharers; ++other) {
+          const float4 stats = scratch[2 * (threadIdx.x + 32 * other) + 1];
+          sum.add(stats.x, stats.y, scratch[2 * (threadIdx.x + 32 * other)]);
+        }
+      }
+    }
+    const int row = item / merge_parts_of_row(p);
+    const int width = merge_width(p);
+    const int column = item % merge_parts_of_row(p) * width + lane;
+    if (lane < width && column < p.v_dim / 4) {
+      const float sink = sink_of(p, work.unit, row);
+      const float base = finite(fmaxf(sum.maximum, sink));
+      const float mine = exp2_fast(sum.maximum - base);
+      const float total = mine * sum.total + exp2_fast(sink - base);
+      store_bf16(p.out + row_of(p, work.unit, row) * p.v_dim + column * 4, sum.x,
+                 total > 0 ? mine / total : 0.f);
+    }
+    if (sharers > 1) return;
+  }
+}
+
+}  // namespace mimo::kernels::cuda
