@@ -1,4 +1,6 @@
-// Attention of one rank of four at the released model's shapes, by each kernel and tuning.
+// Attention of one rank of four at the released model's shapes, by each kernel and tuning: by
+// itself, and behind kernels that look like the product before it in a step, whose time is taken
+// off.
 //
 //   attention_tuning [--only decode|prompt]
 #include <algorithm>
@@ -10,6 +12,7 @@
 
 #include "base/log.h"
 #include "bench/gpu/arguments.h"
+#include "bench/gpu/attention_tuning_weights.h"
 #include "bench/gpu/graph_timer.h"
 #include "kernels/cuda/attention/attention_ops.h"
 #include "kernels/cuda/random_fill.h"
@@ -127,8 +130,30 @@ AttentionParams params_of(DeviceContext& context, const Case& of, int64_t* num_p
   return p;
 }
 
+// Weights that are read before an attention.
+struct Weights {
+  static constexpr int64_t kBytes = 3712 * 4096;
+  const uint8_t* values = nullptr;
+  int32_t sets = 0;
+  uint32_t* out = nullptr;
+};
+
+Result<Weights> make_weights(DeviceContext& context) {
+  Weights out;
+  out.sets = 20;
+  TRY_ASSIGN(out.values,
+             context.allocate_array<uint8_t>(Weights::kBytes * out.sets, Purpose::kWeights));
+  TRY_ASSIGN(out.out, context.allocate_array<uint32_t>(1, Purpose::kWorkspace));
+  return out;
+}
+
+void read_one(DeviceContext& context, const Weights& weights, int32_t i) {
+  read_weights(weights.values + Weights::kBytes * (i % weights.sets), Weights::kBytes, weights.out,
+               context.num_sms(), context.stream());
+}
+
 // Bytes that must be read or written once, and the products' operations.
-void print(const Case& of, const Variant& variant, const Timing& timing) {
+void print(const Case& of, const Variant& variant, const Timing& timing, double behind_us) {
   double bytes = 0;
   double flops = 0;
   for (const int32_t context : of.contexts) {
@@ -138,10 +163,11 @@ void print(const Case& of, const Variant& variant, const Timing& timing) {
     bytes += keys * (of.full ? 1 : 2) * 640.0 + of.rows * kQHeads * 640.0;
     flops += 2.0 * 320 * pairs * kQHeads;
   }
-  std::printf("%-22s %-14s %9.2f us (%.2f to %.2f) %6.0f GB/s %5.1f%% %6.0f TF/s %5.1f%%\n",
-              of.name, variant.name, timing.us, timing.p10, timing.p90, bytes / timing.us * 1e-3,
-              bytes / timing.us * 1e6 / kRoofBytesPerSecond * 100, flops / timing.us * 1e-6,
-              flops / timing.us * 1e6 / kRoofBf16Flops * 100);
+  std::printf(
+      "%-20s %-8s %8.2f us (%.2f to %.2f) behind %8.2f us %5.0f GB/s %5.1f%% %4.0f TF/s %5.1f%%\n",
+      of.name, variant.name, timing.us, timing.p10, timing.p90, behind_us, bytes / timing.us * 1e-3,
+      bytes / timing.us * 1e6 / kRoofBytesPerSecond * 100, flops / timing.us * 1e-6,
+      flops / timing.us * 1e6 / kRoofBf16Flops * 100);
   std::fflush(stdout);
 }
 
@@ -162,23 +188,34 @@ Result<void> bench_case(const Case& of, const std::vector<Variant>& variants) {
   kernels::cuda::fill_normal_bf16(v, slots * 128 * sets, 1.0f, 6, context->stream());
   kernels::cuda::fill_normal_bf16(q, q_rows * 192, 1.0f, 7, context->stream());
   p.q = q;
+  CUDA_CHECK(cudaStreamSynchronize(context->stream()));
+  TRY_ASSIGN(const Weights weights, make_weights(*context));
+  const int32_t count = std::max(sets, 20);
+  const Timing weights_alone =
+      time_in_graph(context->stream(), count, [&](int32_t i) { read_one(*context, weights, i); });
   for (const Variant& variant : variants) {
     AttentionOps ops(*context, variant.tuning);
     kernels::StepLimits limits;
     limits.v_dim_max = 128;
     TRY(ops.prepare(limits));
-    print(of, variant, time_in_graph(context->stream(), sets, [&](int32_t i) {
-            AttentionParams now = p;
-            now.kv.k = k + i * slots * 192;
-            now.kv.v = v + i * slots * 128;
-            ops.attention(now);
-          }));
+    const auto attend = [&](int32_t i) {
+      AttentionParams now = p;
+      now.kv.k = k + i % sets * slots * 192;
+      now.kv.v = v + i % sets * slots * 128;
+      ops.attention(now);
+    };
+    const Timing alone = time_in_graph(context->stream(), sets, attend);
+    const Timing both = time_in_graph(context->stream(), count, [&](int32_t i) {
+      read_one(*context, weights, i);
+      attend(i);
+    });
+    print(of, variant, alone, both.us - weights_alone.us);
   }
   return {};
 }
 
 int run(const std::string& only) {
-  const std::vector<Variant> decode = {{"default", {}}};
+  const std::vector<Variant> decode = {{"default", {}}, {"slabs", {.wish = "tma", .lines = false}}};
   const std::vector<Variant> prompt = {{"mma_sync", {.wish = "mma_sync"}},
                                        {"wgmma_sm90", {.wish = "wgmma_sm90"}}};
 

@@ -15,6 +15,7 @@ namespace {
 
 constexpr double kLog2E = 1.4426950408889634;
 constexpr int32_t kStreamCapability = 90;
+constexpr int32_t kLineBytes = 128;  // of a box, at a time
 constexpr int32_t kWgmmaCapability = 90;
 
 int64_t window_bytes_of(const AttentionParams& p) {
@@ -22,8 +23,9 @@ int64_t window_bytes_of(const AttentionParams& p) {
 }
 
 // The first that covers these widths: kernels/attention_choice.h lets no others come here.
-const StreamKernel& stream_kernel(int32_t k_dim, int32_t v_dim) {
+const StreamKernel& stream_kernel(int32_t k_dim, int32_t v_dim, bool lines) {
   for (const StreamKernel& kernel : stream_kernels()) {
+    if (kernel.lines && (!lines || k_dim != kernel.k_dim || v_dim != kernel.v_dim)) continue;
     if (k_dim <= kernel.k_dim && v_dim <= kernel.v_dim) return kernel;
   }
   check_failed(__FILE__, __LINE__, "a streaming attention kernel covers the widths",
@@ -187,15 +189,19 @@ void AttentionOps::decode_window(const AttentionParams& p, const AttentionArgs& 
 }
 
 void AttentionOps::decode_streamed(const AttentionParams& p, AttentionArgs args) {
-  const StreamKernel& kernel = stream_kernel(p.kv.k_dim, p.kv.v_dim);
+  const StreamKernel& kernel = stream_kernel(p.kv.k_dim, p.kv.v_dim, tuning_.lines);
   const StreamPlan plan = plan_stream(p, context_.num_sms(), tuning_);
   args.tiles = plan.tiles;
   args.whole_units = plan.whole_units ? 1 : 0;
   args.share_min = plan.share_min;
   args.box_rows = plan.box_rows;
   CHECK_LE(kernel.shared_bytes, context_.shared_bytes_max());
-  kernel.launch(args, pool_map(p.kv.k, 2 * p.kv.k_dim, plan.box_rows),
-                pool_map(p.kv.v, 2 * p.kv.v_dim, plan.box_rows), plan.blocks, context_.stream());
+  const auto map = [&](const void* pool, int32_t dim) -> const CUtensorMap& {
+    if (!kernel.lines) return pool_map(pool, 2 * dim, plan.box_rows);
+    return pool_map(pool, kLineBytes, plan.box_rows * (2 * dim / kLineBytes));
+  };
+  kernel.launch(args, map(p.kv.k, p.kv.k_dim), map(p.kv.v, p.kv.v_dim), plan.blocks,
+                context_.stream());
 }
 
 const CUtensorMap& AttentionOps::pool_map(const void* pool, int32_t row_bytes, int32_t box_rows) {

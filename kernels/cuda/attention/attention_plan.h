@@ -12,6 +12,8 @@ struct DecodeTuning {
   const char* wish = "";
   // The streaming kernel's thread blocks have so many key blocks at least.
   int32_t share_min = 1;
+  // Its boxes are whole rows where the widths allow it.
+  bool lines = true;
   // The others are mma_sync's.
   // Blocks that split sequences are cut into, per multiprocessor.
   int32_t blocks_per_sm = 2;

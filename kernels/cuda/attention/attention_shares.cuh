@@ -6,7 +6,8 @@
 namespace mimo::kernels::cuda {
 
 // --- Tile ---------------------------------------------------------------------------------------
-template <int kK_, int kV_, int kStages_>
+// kLines: rows are as wide as the tile, so that a box is one piece of a pool.
+template <int kK_, int kV_, int kStages_, bool kLines_ = false>
 struct StreamTile {
   static constexpr int kK = kK_;
   static constexpr int kV = kV_;
@@ -18,8 +19,9 @@ struct StreamTile {
   static constexpr int kKeyStride = kK + 8;  // of queries: as in AttentionTile
   static constexpr int kQueryBytes = 2 * kRows * kKeyStride;
   static constexpr bool kHoldQueries = true;
-  // Keys, then values: slabs of 64 columns, each kKeyBlock rows of 128 bytes whose 16-byte chunk c
-  // lies at place c ^ (row % 8).
+  // Keys, then values: lines of 64 columns, whose 16-byte chunk c lies at place c ^ (line % 8).
+  // kLines: row by row; else in slabs of kKeyBlock rows.
+  static constexpr bool kLines = kLines_;
   static constexpr int kSlabBytes = 128 * kKeyBlock;
   static constexpr int kKeyBytes = kK / 64 * kSlabBytes;
   static constexpr int kStageBytes = (kK + kV) / 64 * kSlabBytes;
