@@ -15,8 +15,7 @@ template <int kK, int kV, int kDeepStages>
 struct AttentionLaunch {
   using Decode = AttentionTile<kK, kV, 4, kDecodeTileRows, 2>;
   using DeepDecode = AttentionTile<kK, kV, 4, kDecodeTileRows, kDeepStages>;
-  // Each query fragment is wanted three times at most.
-  using Window = AttentionTile<kK, kV, 16, kDecodeTileRows, 1, /*kHold=*/false>;
+  using Window = AttentionTile<kK, kV, kWindowKeysMax / 16, kDecodeTileRows, 1, /*kHold=*/false>;
   using Prompt = AttentionTile<kK, kV, 8, kPromptTileRows, 2>;
 
   static void allow_shared(int64_t bytes_max) {

@@ -93,9 +93,10 @@ __device__ __forceinline__ int weight_of_tile(const AttentionArgs& p, const RunP
   return place.rows <= kDecodeRowsMax ? weight_of(p, unit) : 0;
 }
 
-__device__ __forceinline__ int weight_of_run(const AttentionArgs& p, const RunPlace& place,
-                                             int run) {
+// Out of line: it is wanted in several places, and code that is fetched takes time.
+__device__ __noinline__ int weight_of_run(const AttentionArgs& p, const RunPlace& place, int run) {
   int weight = 0;
+#pragma unroll 1
   for (int tile = 0; tile < p.tiles; ++tile) {
     weight += weight_of_tile(p, place, tile_of(p, place, run, tile));
   }

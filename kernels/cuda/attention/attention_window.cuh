@@ -20,8 +20,10 @@ struct WindowShape {
   static constexpr int kChunks = kWindowKeysMax / 16;
 };
 
-// By chunk of 16 keys and packed row: the largest score, as a power of two, and the weights' sum.
 struct WindowStats {
+  float sink[kDecodeTileRows];  // of packed rows, as a power of two
+  int32_t out_row[kDecodeTileRows];
+  // By 16 keys and packed row: the largest score, as a power of two, and the weights' sum.
   float maximum[kWindowKeysMax / 16][kDecodeTileRows];
   float total[kWindowKeysMax / 16][kDecodeTileRows];
 };
@@ -79,154 +81,171 @@ __device__ void copy_old_window(const AttentionArgs& p, const AttentionUnit& uni
   }
 }
 
-// A warp's chunks of its row tile: `first`, and each kStep further.
+// Of 16 keys in all row tiles, by one warp.
 template <typename Tile, int kRowTiles>
 struct WindowScores {
-  static constexpr int kStep = Tile::kWarps / kRowTiles;
-  static constexpr int kNum = (WindowShape<Tile>::kChunks + kStep - 1) / kStep;
-  static constexpr int kChains = kNum < 3 ? 2 : 1;  // as registers allow
-  float values[kNum][2][4];
+  float values[kRowTiles][2][4];
 
-  __device__ __forceinline__ void find(const AttentionArgs& p, const Queries<Tile>& queries,
-                                       const Sight& sight, int key_begin, int first, int num_chunks,
-                                       uint32_t keys_at, int row, WindowStats& stats) {
+  __device__ __forceinline__ void find(uint32_t queries_at, uint32_t keys_at) {
+    constexpr int kChains = kRowTiles == 1 ? 2 : 1;  // more tiles are chains enough
+    float sums[kChains][kRowTiles][2][4] = {};
+    const uint32_t a_from = queries_at + lane_offset_rows_first<Tile::kKeyStride>();
+    const uint32_t b_from = keys_at + lane_offset_columns_first<Tile::kKeyStride>();
 #pragma unroll
-    for (int j = 0; j < kNum; ++j) {
-      const int chunk = first + j * kStep;
-      if (chunk >= num_chunks) break;
-      score<Tile, 2, kChains>(values[j], queries, keys_at + 2 * 16 * chunk * Tile::kKeyStride);
-      mask(values[j], sight, key_begin + 16 * chunk);
+    for (int c = 0; c < Tile::kK / 16; ++c) {
+      uint32_t b[4];
+      device::load_matrix_x4(b, b_from + 32 * c);
 #pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        float largest = fmaxf(fmaxf(values[j][0][2 * r], values[j][0][2 * r + 1]),
-                              fmaxf(values[j][1][2 * r], values[j][1][2 * r + 1]));
-        largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 1));
-        largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 2));
-        if (threadIdx.x % 4 == 0) stats.maximum[chunk][row + 8 * r] = largest * p.scale_log2;
+      for (int t = 0; t < kRowTiles; ++t) {
+        uint32_t a[4];
+        device::load_matrix_x4(a, a_from + 2 * 16 * t * Tile::kKeyStride + 32 * c);
+        device::mma_bf16(sums[c % kChains][t][0], a, {b[0], b[1]});
+        device::mma_bf16(sums[c % kChains][t][1], a, {b[2], b[3]});
+      }
+    }
+#pragma unroll
+    for (int t = 0; t < kRowTiles; ++t) {
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        values[t][i / 4][i % 4] = sums[0][t][i / 4][i % 4];
+        if constexpr (kChains == 2) values[t][i / 4][i % 4] += sums[1][t][i / 4][i % 4];
       }
     }
   }
 
-  // Makes them weights relative to the rows' `base` and leaves them at `weights` (bf16, rows of
-  // kWeightStride); their sums in `stats`, the sink's in the first chunk's.
-  __device__ __forceinline__ void weigh(const AttentionArgs& p, const float (&base)[2],
-                                        const float (&sink)[2], int first, int num_chunks,
-                                        uint8_t* weights, int row, WindowStats& stats) {
+  // Of row 8 r of a tile: the largest, in all of the row's lanes.
+  __device__ __forceinline__ float largest(int t, int r) const {
+    float out = fmaxf(fmaxf(values[t][0][2 * r], values[t][0][2 * r + 1]),
+                      fmaxf(values[t][1][2 * r], values[t][1][2 * r + 1]));
+    out = fmaxf(out, __shfl_xor_sync(kAllLanes, out, 1));
+    return fmaxf(out, __shfl_xor_sync(kAllLanes, out, 2));
+  }
+
+  // Makes them weights relative to `base`, leaves them at `to` as bf16 and returns their sum.
+  __device__ __forceinline__ float weigh(int t, int r, float scale_log2, float base, uint8_t* to) {
+    float x[4];
 #pragma unroll
-    for (int j = 0; j < kNum; ++j) {
-      const int chunk = first + j * kStep;
-      if (chunk >= num_chunks) break;
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        float x[4];
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          x[i] = exp2_fast(fmaf(values[j][i / 2][2 * r + i % 2], p.scale_log2, -base[r]));
-        }
-        float total = x[0] + x[1] + (x[2] + x[3]);
-        total += __shfl_xor_sync(kAllLanes, total, 1);
-        total += __shfl_xor_sync(kAllLanes, total, 2);
-        if (threadIdx.x % 4 == 0) {
-          stats.total[chunk][row + 8 * r] = total + (chunk == 0 ? exp2_fast(sink[r] - base[r]) : 0);
-        }
-        auto* const to = reinterpret_cast<uint32_t*>(
-            weights + 2 * ((row + 8 * r) * WindowShape<Tile>::kWeightStride + 16 * chunk +
-                           threadIdx.x % 4 * 2));
-        to[0] = device::pack_bf16(x[0], x[1]);
-        to[4] = device::pack_bf16(x[2], x[3]);
-      }
+    for (int i = 0; i < 4; ++i) {
+      x[i] = exp2_fast(fmaf(values[t][i / 2][2 * r + i % 2], scale_log2, -base));
     }
+    auto* const pairs = reinterpret_cast<uint32_t*>(to) + threadIdx.x % 4;
+    pairs[0] = device::pack_bf16(x[0], x[1]);
+    pairs[4] = device::pack_bf16(x[2], x[3]);
+    float total = x[0] + x[1] + (x[2] + x[3]);
+    total += __shfl_xor_sync(kAllLanes, total, 1);
+    return total + __shfl_xor_sync(kAllLanes, total, 2);
   }
 };
 
 // Over a row's chunks, in all four of its lanes.
 __device__ __forceinline__ float row_maximum(const WindowStats& stats, int num_chunks, int row) {
   float out = kNever;
-  for (int chunk = threadIdx.x % 4; chunk < num_chunks; chunk += 4) {
-    out = fmaxf(out, stats.maximum[chunk][row]);
+#pragma unroll
+  for (int i = 0; i < kWindowKeysMax / 16; i += 4) {
+    const int chunk = i + static_cast<int>(threadIdx.x) % 4;
+    if (chunk < num_chunks) out = fmaxf(out, stats.maximum[chunk][row]);
   }
   out = fmaxf(out, __shfl_xor_sync(kAllLanes, out, 1));
   return fmaxf(out, __shfl_xor_sync(kAllLanes, out, 2));
 }
 __device__ __forceinline__ float row_total(const WindowStats& stats, int num_chunks, int row) {
   float out = 0;
-  for (int chunk = threadIdx.x % 4; chunk < num_chunks; chunk += 4) {
-    out += stats.total[chunk][row];
+#pragma unroll
+  for (int i = 0; i < kWindowKeysMax / 16; i += 4) {
+    const int chunk = i + static_cast<int>(threadIdx.x) % 4;
+    if (chunk < num_chunks) out += stats.total[chunk][row];
   }
   out += __shfl_xor_sync(kAllLanes, out, 1);
   return out + __shfl_xor_sync(kAllLanes, out, 2);
 }
 
-// sums = weights v for 16 columns. weights: the row tile's; values: the first key's.
-template <typename Tile>
-__device__ __forceinline__ void add_window(float (&sums)[2][4], uint32_t weights, uint32_t values,
-                                           int column, int num_chunks) {
-  float parts[2][2][4] = {};
-  const uint32_t a_from = weights + lane_offset_rows_first<WindowShape<Tile>::kWeightStride>();
-  const uint32_t b_from = values + 2 * column + lane_offset_rows_first<Tile::kValueStride>();
+// sums = weights v for 16 columns, all row tiles.
+template <typename Tile, int kRowTiles>
+__device__ __forceinline__ void add_window(float (&sums)[kRowTiles][2][4], uint32_t weights_at,
+                                           uint32_t values_at, int num_chunks) {
+  constexpr int kStride = WindowShape<Tile>::kWeightStride;
+  const uint32_t a_from = weights_at + lane_offset_rows_first<kStride>();
+  const uint32_t b_from = values_at + lane_offset_rows_first<Tile::kValueStride>();
 #pragma unroll
   for (int chunk = 0; chunk < WindowShape<Tile>::kChunks; ++chunk) {
     if (chunk >= num_chunks) break;
-    uint32_t a[4];
     uint32_t b[4];
-    device::load_matrix_x4(a, a_from + 32 * chunk);
     device::load_matrix_x4_transposed(b, b_from + 2 * 16 * chunk * Tile::kValueStride);
-    device::mma_bf16(parts[chunk % 2][0], a, {b[0], b[1]});
-    device::mma_bf16(parts[chunk % 2][1], a, {b[2], b[3]});
-  }
 #pragma unroll
-  for (int n = 0; n < 2; ++n) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) sums[n][i] = parts[0][n][i] + parts[1][n][i];
+    for (int t = 0; t < kRowTiles; ++t) {
+      uint32_t a[4];
+      device::load_matrix_x4(a, a_from + 2 * 16 * t * kStride + 32 * chunk);
+      device::mma_bf16(sums[t][0], a, {b[0], b[1]});
+      device::mma_bf16(sums[t][1], a, {b[2], b[3]});
+    }
   }
 }
 
-// Scores by chunks of keys, then results by columns: a warp keeps its row tile.
+// Scores by 16 keys a warp, then results by 16 columns a warp.
 template <typename Tile, int kRowTiles>
 __device__ __forceinline__ void attend_window(const AttentionArgs& p, const AttentionUnit& unit,
-                                              const float (&sink)[2], const int (&out_row)[2],
                                               uint8_t* shared, WindowStats& stats) {
   const int warp = threadIdx.x / 32;
-  const int row_tile = warp % kRowTiles;
-  const int first = warp / kRowTiles;
-  const int row = 16 * row_tile + static_cast<int>(threadIdx.x) % 32 / 4;
+  const int lane_row = static_cast<int>(threadIdx.x) % 32 / 4;
   const int num_chunks = (unit.key_end - unit.key_begin + 15) / 16;
   const uint32_t keys_at = shared_address(shared);
   uint8_t* const rows = shared + WindowShape<Tile>::kBytes;
 
-  Queries<Tile> queries;
-  queries.load(shared_address(rows) + 2 * 16 * row_tile * Tile::kKeyStride);
   WindowScores<Tile, kRowTiles> scores;
-  scores.find(p, queries, sight_of(p, unit, 16 * row_tile), unit.key_begin, first, num_chunks,
-              keys_at, row, stats);
-  __syncthreads();
-  float base[2];
+  if (warp < num_chunks) {
+    scores.find(shared_address(rows), keys_at + 2 * 16 * warp * Tile::kKeyStride);
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    base[r] = finite(fmaxf(sink[r], row_maximum(stats, num_chunks, row + 8 * r)));
+    for (int t = 0; t < kRowTiles; ++t) {
+      mask(scores.values[t], sight_of(p, unit, 16 * t), unit.key_begin + 16 * warp);
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        const float largest = scores.largest(t, r) * p.scale_log2;
+        if (threadIdx.x % 4 == 0) stats.maximum[warp][16 * t + 8 * r + lane_row] = largest;
+      }
+    }
   }
-  scores.weigh(p, base, sink, first, num_chunks, rows, row, stats);
+  __syncthreads();
+#pragma unroll
+  for (int t = 0; t < kRowTiles; ++t) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      if (warp >= num_chunks) continue;
+      const int row = 16 * t + 8 * r + lane_row;
+      const float base = finite(row_maximum(stats, num_chunks, row));
+      const float total =
+          scores.weigh(t, r, p.scale_log2, base,
+                       rows + 2 * (row * WindowShape<Tile>::kWeightStride + 16 * warp));
+      const float sink = warp == 0 ? exp2_fast(stats.sink[row] - base) : 0;
+      if (threadIdx.x % 4 == 0) stats.total[warp][row] = total + sink;
+    }
+  }
   __syncthreads();
 
-  float factor[2];
+  float factors[kRowTiles][2];
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const float total = row_total(stats, num_chunks, row + 8 * r);
-    factor[r] = total > 0 ? 1 / total : 0.f;
+  for (int i = 0; i < 2 * kRowTiles; ++i) {
+    const float total = row_total(stats, num_chunks, 8 * i + lane_row);
+    factors[i / 2][i % 2] = total > 0 ? 1 / total : 0.f;
   }
-  const uint32_t weights_at =
-      shared_address(rows) + 2 * 16 * row_tile * WindowShape<Tile>::kWeightStride;
-  for (int column = 16 * first; column < p.v_dim; column += 16 * scores.kStep) {
-    float sums[2][4];
-    add_window<Tile>(sums, weights_at, keys_at + WindowShape<Tile>::kKeyBytes, column, num_chunks);
+#pragma unroll 1
+  for (int column = 16 * warp; column < p.v_dim; column += 16 * Tile::kWarps) {
+    float sums[kRowTiles][2][4] = {};
+    add_window<Tile, kRowTiles>(sums, shared_address(rows),
+                                keys_at + WindowShape<Tile>::kKeyBytes + 2 * column, num_chunks);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int r = i % 2;
-      const int at = column + i / 2 * 8;
-      if (row + 8 * r >= unit.num_rows || at >= p.v_dim) continue;
-      auto* const to = reinterpret_cast<uint32_t*>(p.out + int64_t{out_row[r]} * p.v_dim + at +
-                                                   threadIdx.x % 4 * 2);
-      *to = device::pack_bf16(sums[i / 2][2 * r] * factor[r], sums[i / 2][2 * r + 1] * factor[r]);
+    for (int i = 0; i < 2 * kRowTiles; ++i) {
+      const int row = 8 * i + lane_row;
+      if (row >= unit.num_rows) continue;
+      const float factor = factors[i / 2][i % 2];
+      auto* const to = reinterpret_cast<uint32_t*>(p.out + int64_t{stats.out_row[row]} * p.v_dim +
+                                                   column + threadIdx.x % 4 * 2);
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+        const float(&x)[4] = sums[i / 2][n];
+        if (column + 8 * n < p.v_dim) {
+          to[4 * n] = device::pack_bf16(x[i % 2 * 2] * factor, x[i % 2 * 2 + 1] * factor);
+        }
+      }
     }
   }
 }
@@ -236,7 +255,7 @@ template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 2)
     attention_window_kernel(const __grid_constant__ AttentionArgs p) {
   static_assert(Tile::kRows == kDecodeTileRows && kWindowKeysMax % 16 == 0, "rows are counted so");
-  static_assert(Tile::kWarps % (kDecodeTileRows / 16) == 0, "a warp keeps its row tile");
+  static_assert(Tile::kWarps == WindowShape<Tile>::kChunks, "a warp has its 16 keys");
   static_assert(kDecodeRowsMax <= Tile::kThreads / 8, "new keys take one pass");
   extern __shared__ __align__(128) uint8_t attention_shared[];
   __shared__ WindowStats stats;
@@ -263,15 +282,11 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
   const int new_key = unit.key_begin + new_row;
   const uint32_t new_page_row = new_row < num ? page_row_of(p, unit, new_key) : 0;
   copy_old_window<Tile>(p, unit, num_old, num, keys_at);
-  float sink[2];
-  int out_row[2];  // fewer than 2^31 by far
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const int row = static_cast<int>(threadIdx.x / 32) % row_tiles * 16 +
-                    static_cast<int>(threadIdx.x) % 32 / 4 + 8 * r;
+  if (static_cast<int>(threadIdx.x) < kDecodeTileRows) {
+    const int row = static_cast<int>(threadIdx.x);
     const bool there = row < unit.num_rows;
-    sink[r] = there ? sink_of(p, unit, row) : kNever;
-    out_row[r] = there ? static_cast<int>(row_of(p, unit, row)) : 0;
+    stats.sink[row] = there ? sink_of(p, unit, row) : kNever;
+    stats.out_row[row] = there ? static_cast<int32_t>(row_of(p, unit, row)) : 0;
   }
   device::wait_for_inputs();
   copy_queries<Tile>(p, unit, 16 * row_tiles, keys_at + WindowShape<Tile>::kBytes);
@@ -281,11 +296,11 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
   __syncthreads();
   switch (row_tiles) {
     case 1:
-      return attend_window<Tile, 1>(p, unit, sink, out_row, attention_shared, stats);
+      return attend_window<Tile, 1>(p, unit, attention_shared, stats);
     case 2:
-      return attend_window<Tile, 2>(p, unit, sink, out_row, attention_shared, stats);
+      return attend_window<Tile, 2>(p, unit, attention_shared, stats);
     default:
-      return attend_window<Tile, 4>(p, unit, sink, out_row, attention_shared, stats);
+      return attend_window<Tile, 4>(p, unit, attention_shared, stats);
   }
 }
 
