@@ -215,7 +215,7 @@ Result<void> bench_case(const Case& of, const std::vector<Variant>& variants) {
 }
 
 int run(const std::string& only) {
-  const std::vector<Variant> decode = {{"default", {}}, {"slabs", {.wish = "tma", .lines = false}}};
+  const std::vector<Variant> decode = {{"default", {}}};
   const std::vector<Variant> prompt = {{"mma_sync", {.wish = "mma_sync"}},
                                        {"wgmma_sm90", {.wish = "wgmma_sm90"}}};
 

@@ -21,8 +21,9 @@ struct AttentionLaunch {
   static void allow_shared(int64_t bytes_max) {
     allow(attention_decode_kernel<Decode>, Decode::kSharedBytes, bytes_max);
     allow(attention_decode_kernel<DeepDecode>, DeepDecode::kSharedBytes, bytes_max);
-    allow(attention_window_kernel<Window>, std::min(window_bytes(kDecodeTileRows / 16), bytes_max),
-          bytes_max);
+    const int64_t bytes = std::min(window_bytes(kDecodeTileRows / 16), bytes_max);
+    allow(attention_window_kernel<Window, false>, bytes, bytes_max);
+    allow(attention_window_kernel<Window, true>, bytes, bytes_max);
     allow(attention_prompt_kernel<Prompt>, Prompt::kSharedBytes, bytes_max);
   }
 
@@ -38,8 +39,9 @@ struct AttentionLaunch {
 
   static int64_t window_bytes(int32_t row_tiles) { return WindowShape<Window>::bytes(row_tiles); }
   static void window(const AttentionArgs& p, dim3 grid, int32_t row_tiles, cudaStream_t stream) {
-    launch(attention_window_kernel<Window>, {grid, dim3(Window::kThreads), window_bytes(row_tiles)},
-           stream, p);
+    const bool turns = static_cast<int64_t>(grid.x) < int64_t{p.num_runs} * p.tiles * p.kv_heads;
+    launch(turns ? attention_window_kernel<Window, true> : attention_window_kernel<Window, false>,
+           {grid, dim3(Window::kThreads), window_bytes(row_tiles)}, stream, p);
   }
 
   static void prompt(const AttentionArgs& p, dim3 grid, cudaStream_t stream) {

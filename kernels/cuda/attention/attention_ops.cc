@@ -15,17 +15,15 @@ namespace {
 
 constexpr double kLog2E = 1.4426950408889634;
 constexpr int32_t kStreamCapability = 90;
-constexpr int32_t kLineBytes = 128;  // of a box, at a time
 constexpr int32_t kWgmmaCapability = 90;
 
 int64_t window_bytes_of(const AttentionParams& p) {
-  return attention_kernel(p.kv.k_dim, p.kv.v_dim).window_bytes(plan_window(p).row_tiles);
+  return attention_kernel(p.kv.k_dim, p.kv.v_dim).window_bytes(plan_window(p, 1).row_tiles);
 }
 
 // The first that covers these widths: kernels/attention_choice.h lets no others come here.
-const StreamKernel& stream_kernel(int32_t k_dim, int32_t v_dim, bool lines) {
+const StreamKernel& stream_kernel(int32_t k_dim, int32_t v_dim) {
   for (const StreamKernel& kernel : stream_kernels()) {
-    if (kernel.lines && (!lines || k_dim != kernel.k_dim || v_dim != kernel.v_dim)) continue;
     if (k_dim <= kernel.k_dim && v_dim <= kernel.v_dim) return kernel;
   }
   check_failed(__FILE__, __LINE__, "a streaming attention kernel covers the widths",
@@ -179,29 +177,23 @@ void AttentionOps::decode(const AttentionParams& p, AttentionArgs args) {
       plan.deep_ring, context_.stream());
 }
 
-void AttentionOps::decode_window(const AttentionParams& p, const AttentionArgs& args) {
+void AttentionOps::decode_window(const AttentionParams& p, AttentionArgs args) {
   const AttentionKernel& kernel = attention_kernel(p.kv.k_dim, p.kv.v_dim);
-  const WindowPlan plan = plan_window(p);
-  kernel.window(args,
-                {static_cast<unsigned>(plan.tiles * p.kv.kv_heads),
-                 static_cast<unsigned>(p.runs.num_runs), 1},
-                plan.row_tiles, context_.stream());
+  const WindowPlan plan = plan_window(p, context_.num_sms());
+  args.tiles = plan.tiles;
+  kernel.window(args, dim3(static_cast<unsigned>(plan.blocks)), plan.row_tiles, context_.stream());
 }
 
 void AttentionOps::decode_streamed(const AttentionParams& p, AttentionArgs args) {
-  const StreamKernel& kernel = stream_kernel(p.kv.k_dim, p.kv.v_dim, tuning_.lines);
+  const StreamKernel& kernel = stream_kernel(p.kv.k_dim, p.kv.v_dim);
   const StreamPlan plan = plan_stream(p, context_.num_sms(), tuning_);
   args.tiles = plan.tiles;
   args.whole_units = plan.whole_units ? 1 : 0;
   args.share_min = plan.share_min;
   args.box_rows = plan.box_rows;
   CHECK_LE(kernel.shared_bytes, context_.shared_bytes_max());
-  const auto map = [&](const void* pool, int32_t dim) -> const CUtensorMap& {
-    if (!kernel.lines) return pool_map(pool, 2 * dim, plan.box_rows);
-    return pool_map(pool, kLineBytes, plan.box_rows * (2 * dim / kLineBytes));
-  };
-  kernel.launch(args, map(p.kv.k, p.kv.k_dim), map(p.kv.v, p.kv.v_dim), plan.blocks,
-                context_.stream());
+  kernel.launch(args, pool_map(p.kv.k, 2 * p.kv.k_dim, plan.box_rows),
+                pool_map(p.kv.v, 2 * p.kv.v_dim, plan.box_rows), plan.blocks, context_.stream());
 }
 
 const CUtensorMap& AttentionOps::pool_map(const void* pool, int32_t row_bytes, int32_t box_rows) {

@@ -40,7 +40,7 @@ class AttentionOps {
   // The chosen kernel's name.
   std::string check(const AttentionParams& p) const;
   void decode(const AttentionParams& p, AttentionArgs args);
-  void decode_window(const AttentionParams& p, const AttentionArgs& args);
+  void decode_window(const AttentionParams& p, AttentionArgs args);
   void decode_streamed(const AttentionParams& p, AttentionArgs args);
   void prompts(const AttentionParams& p, const std::string& kernel, AttentionArgs args);
   const CUtensorMap& pool_map(const void* pool, int32_t row_bytes, int32_t box_rows);

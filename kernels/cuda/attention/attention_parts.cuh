@@ -105,103 +105,126 @@ struct MergeTeam {
   int barrier;
 };
 
-// Splits first, first + step ... of an item (a row's part): lanes take eight columns of four splits
-// at a time. What was read is marked as missing again, for the next launch.
-template <typename Tile>
-__device__ __forceinline__ MergeSum collect(const AttentionArgs& p, const StreamWork& work,
-                                            int item, int first, int step) {
-  constexpr int kAhead = 4;
-  const int lane = threadIdx.x % 32;
-  const int row = item / merge_parts_of_row(p);
-  const int part = item % merge_parts_of_row(p);
-  const int columns = p.v_dim / 4;
+// Where an item lies: a part of a row.
+struct MergeItem {
+  int row;
+  int part;
+  int column;  // four of them: this lane's
+  bool active;
+};
+__device__ __forceinline__ MergeItem merge_item(const AttentionArgs& p, int item, bool there) {
   const int width = merge_width(p);
-  const int column = part * width + lane % 8;
-  const bool active = lane % 8 < width && column < columns;
+  const int parts = merge_parts_of_row(p);
+  MergeItem out;
+  out.row = item / parts;
+  out.part = item - out.row * parts;
+  const int lane_column = static_cast<int>(threadIdx.x) % 8;
+  out.column = out.part * width + lane_column;
+  out.active = there && lane_column < width && out.column < p.v_dim / 4;
+  return out;
+}
+
+// Splits first, first + step ... of an item; nothing where it is not `there`. What was read is
+// marked as missing again, for the next launch.
+__device__ __forceinline__ MergeSum collect(const AttentionArgs& p, const StreamWork& work,
+                                            const MergeItem& item, bool there, int first,
+                                            int step) {
+  constexpr int kAhead = 8;
+  const int columns = p.v_dim / 4;
+  const auto value_at = [&](int split) {
+    const int64_t row = partial_of(work.first_block, split) * kDecodeTileRows + item.row;
+    return p.part_sums + (row * columns + item.column) * 4;
+  };
+  const auto stats_at = [&](int split) {
+    const int64_t row = partial_of(work.first_block, split) * kDecodeTileRows + item.row;
+    return p.part_stats + (row * kMergeParts + item.part) * 2;
+  };
   MergeSum sum;
-  for (int at = first; at < work.num_splits; at += kAhead * step) {
-    float* values[kAhead];
-    float* stats[kAhead];
+  for (int begin = 0; begin < work.num_splits; begin += kAhead * step) {
     uint4 x[kAhead];
-    uint2 s[kAhead];
+    uint2 stats[kAhead];
 #pragma unroll
     for (int j = 0; j < kAhead; ++j) {
-      const int split = at + j * step + lane / 8;
-      const int64_t part_row = partial_of(work.first_block, split) * kDecodeTileRows + row;
-      values[j] = p.part_sums + (part_row * columns + column) * 4;
-      stats[j] = p.part_stats + (part_row * kMergeParts + part) * 2;
+      const int split = begin + first + j * step;
       x[j] = make_uint4(0, 0, 0, 0);
-      s[j] = make_uint2(__float_as_uint(kNever), 0);
-      if (split < work.num_splits) {
-        s[j] = load_part2(stats[j]);
-        if (active) x[j] = load_part4(values[j]);
-      }
+      stats[j] = make_uint2(__float_as_uint(kNever), 0);
+      if (there && split < work.num_splits) stats[j] = load_part2(stats_at(split));
+      if (item.active && split < work.num_splits) x[j] = load_part4(value_at(split));
     }
 #pragma unroll
     for (int j = 0; j < kAhead; ++j) {
-      while (missing(s[j])) s[j] = load_part2(stats[j]);
-      while (missing(x[j])) x[j] = load_part4(values[j]);
+      const int split = begin + first + j * step;
+      while (missing(stats[j])) stats[j] = load_part2(stats_at(split));
+      while (missing(x[j])) x[j] = load_part4(value_at(split));
     }
     __syncwarp();
 #pragma unroll
     for (int j = 0; j < kAhead; ++j) {
-      if (at + j * step + lane / 8 >= work.num_splits) continue;
-      if (active) store_part(values[j], make_uint4(kMissing, kMissing, kMissing, kMissing));
-      if (lane % 8 == 0) store_part(stats[j], make_uint2(kMissing, kMissing));
-      sum.add(__uint_as_float(s[j].x), __uint_as_float(s[j].y),
+      const int split = begin + first + j * step;
+      if (split >= work.num_splits) continue;
+      if (item.active) {
+        store_part(value_at(split), make_uint4(kMissing, kMissing, kMissing, kMissing));
+      }
+      if (there && threadIdx.x % 8 == 0)
+        store_part(stats_at(split), make_uint2(kMissing, kMissing));
+      sum.add(__uint_as_float(stats[j].x), __uint_as_float(stats[j].y),
               make_float4(__uint_as_float(x[j].x), __uint_as_float(x[j].y), __uint_as_float(x[j].z),
                           __uint_as_float(x[j].w)));
     }
-    __syncwarp();
   }
-  sum.add_lane(8);
-  sum.add_lane(16);
   return sum;
 }
 
+__device__ __forceinline__ void store_merged(const AttentionArgs& p, const AttentionUnit& unit,
+                                             const MergeItem& item, const MergeSum& sum) {
+  const float sink = sink_of(p, unit, item.row);
+  const float base = finite(fmaxf(sum.maximum, sink));
+  const float mine = exp2_fast(sum.maximum - base);
+  const float total = mine * sum.total + exp2_fast(sink - base);
+  store_bf16(p.out + row_of(p, unit, item.row) * p.v_dim + item.column * 4, sum.x,
+             total > 0 ? mine / total : 0.f);
+}
+
 // This block's items of a unit that it shares with other blocks, once their parts are there; all
-// blocks are on the device at once. Where there are fewer items than warps, several warps share out
-// an item's splits. Everything is added in one order.
+// blocks are on the device at once. Eight lanes take an item; where there are many splits, two or
+// four times eight lanes share them out, and where there are few items besides, several warps.
+// Everything is added in one order.
 template <typename Tile>
-__device__ __noinline__ void merge_parts(const AttentionArgs& p, const StreamWork& work,
-                                         const MergeTeam& team, float4* scratch) {
+__device__ __forceinline__ void merge_parts(const AttentionArgs& p, const StreamWork& work,
+                                            const MergeTeam& team, float4* scratch) {
   const int lane = threadIdx.x % 32;
   const int items = work.unit.num_rows * merge_parts_of_row(p);
   const int begin = items * work.split / work.num_splits;
   const int num = items * (work.split + 1) / work.num_splits - begin;
   if (num == 0) return;
+  const int lanes = work.num_splits <= 8 ? 1 : work.num_splits <= 16 ? 2 : 4;  // times eight
   int sharers = 1;
-  while (2 * sharers * num <= team.num_warps) sharers *= 2;
+  while (lanes == 4 && 2 * sharers * num <= team.num_warps) sharers *= 2;
   const int sharer = team.warp % sharers;
-  for (int i = team.warp / sharers; i < num || sharers > 1; i += team.num_warps / sharers) {
-    const int item = begin + min(i, num - 1);
-    MergeSum sum;
-    if (i < num) sum = collect<Tile>(p, work, item, 4 * sharer, 4 * sharers);
+  const int warp_items = 4 / lanes;
+  const int step = team.num_warps / sharers * warp_items;
+#pragma unroll 1
+  for (int i = team.warp / sharers * warp_items; i < num || sharers > 1; i += step) {
+    const int at = i + lane / 8 / lanes;
+    const bool there = at < num;
+    const MergeItem item = merge_item(p, begin + min(at, num - 1), there);
+    MergeSum sum =
+        collect(p, work, item, there, lane / 8 % lanes + lanes * sharer, lanes * sharers);
+    if (lanes > 1) sum.add_lane(8);
+    if (lanes > 2) sum.add_lane(16);
     if (sharers > 1) {  // then this is the only time round
       if (lane < 8) {
         scratch[2 * threadIdx.x] = make_float4(sum.x[0], sum.x[1], sum.x[2], sum.x[3]);
         scratch[2 * threadIdx.x + 1] = make_float4(sum.maximum, sum.total, 0, 0);
       }
       sync_threads(team.barrier, 32 * team.num_warps);
-      if (i >= num || sharer > 0) return;
-      if (lane < 8) {
-        for (int other = 1; other < sharers; ++other) {
-          const float4 stats = scratch[2 * (threadIdx.x + 32 * other) + 1];
-          sum.add(stats.x, stats.y, scratch[2 * (threadIdx.x + 32 * other)]);
-        }
+      if (!there || sharer > 0) return;
+      for (int other = 1; lane < 8 && other < sharers; ++other) {
+        const float4 stats = scratch[2 * (threadIdx.x + 32 * other) + 1];
+        sum.add(stats.x, stats.y, scratch[2 * (threadIdx.x + 32 * other)]);
       }
     }
-    const int row = item / merge_parts_of_row(p);
-    const int width = merge_width(p);
-    const int column = item % merge_parts_of_row(p) * width + lane;
-    if (lane < width && column < p.v_dim / 4) {
-      const float sink = sink_of(p, work.unit, row);
-      const float base = finite(fmaxf(sum.maximum, sink));
-      const float mine = exp2_fast(sum.maximum - base);
-      const float total = mine * sum.total + exp2_fast(sink - base);
-      store_bf16(p.out + row_of(p, work.unit, row) * p.v_dim + column * 4, sum.x,
-                 total > 0 ? mine / total : 0.f);
-    }
+    if (item.active && lane / 8 % lanes == 0) store_merged(p, work.unit, item, sum);
     if (sharers > 1) return;
   }
 }

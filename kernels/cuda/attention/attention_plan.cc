@@ -58,13 +58,15 @@ bool takes_window(const AttentionParams& p) {
   return p.window > 0 && p.window + rows - 1 <= kWindowKeysMax;
 }
 
-WindowPlan plan_window(const AttentionParams& p) {
+WindowPlan plan_window(const AttentionParams& p, int32_t num_sms) {
   const int32_t rows = std::min(p.runs.rows_per_run_max, kDecodeRowsMax);
   const int32_t packed = rows * (p.num_q_heads / p.kv.kv_heads);
-  return {.tiles = ceil_div(packed, kDecodeTileRows),
-          .row_tiles = packed <= 16   ? 1
-                       : packed <= 32 ? 2
-                                      : 4};
+  WindowPlan plan;
+  plan.tiles = ceil_div(packed, kDecodeTileRows);
+  plan.row_tiles = packed <= 16 ? 1 : packed <= 32 ? 2 : 4;
+  plan.blocks = p.runs.num_runs * plan.tiles * p.kv.kv_heads;
+  if (plan.row_tiles == 1) plan.blocks = std::min(plan.blocks, 2 * num_sms);
+  return plan;
 }
 
 int32_t box_rows_of(const AttentionParams& p) {

@@ -12,8 +12,6 @@ struct DecodeTuning {
   const char* wish = "";
   // The streaming kernel's thread blocks have so many key blocks at least.
   int32_t share_min = 1;
-  // Its boxes are whole rows where the widths allow it.
-  bool lines = true;
   // The others are mma_sync's.
   // Blocks that split sequences are cut into, per multiprocessor.
   int32_t blocks_per_sm = 2;
@@ -40,14 +38,15 @@ DecodePlan plan_decode(const AttentionParams& p, int32_t num_sms, const DecodeTu
 // and 36.
 const char* measured_wish(const AttentionParams& p, int32_t capability);
 
-// Whether all keys that a run's decode rows see fit the window kernel. Its grid: (tiles * kv_heads,
-// runs).
+// Whether all keys that a run's decode rows see fit the window kernel.
 bool takes_window(const AttentionParams& p);
 struct WindowPlan {
   int32_t tiles = 0;
   int32_t row_tiles = 0;  // times 16 packed rows of a block: 1, 2 or 4
+  // One a unit; of one row tile two a multiprocessor at most, which take the units in turns.
+  int32_t blocks = 0;
 };
-WindowPlan plan_window(const AttentionParams& p);
+WindowPlan plan_window(const AttentionParams& p, int32_t num_sms);
 
 // The streaming decode kernel's grid and how its work is cut. Depends on nothing that lies on the
 // device, either.

@@ -6,8 +6,7 @@
 namespace mimo::kernels::cuda {
 
 // --- Tile ---------------------------------------------------------------------------------------
-// kLines: rows are as wide as the tile, so that a box is one piece of a pool.
-template <int kK_, int kV_, int kStages_, bool kLines_ = false>
+template <int kK_, int kV_, int kStages_>
 struct StreamTile {
   static constexpr int kK = kK_;
   static constexpr int kV = kV_;
@@ -19,9 +18,8 @@ struct StreamTile {
   static constexpr int kKeyStride = kK + 8;  // of queries: as in AttentionTile
   static constexpr int kQueryBytes = 2 * kRows * kKeyStride;
   static constexpr bool kHoldQueries = true;
-  // Keys, then values: lines of 64 columns, whose 16-byte chunk c lies at place c ^ (line % 8).
-  // kLines: row by row; else in slabs of kKeyBlock rows.
-  static constexpr bool kLines = kLines_;
+  // Keys, then values: slabs of 64 columns, each kKeyBlock rows of 128 bytes whose 16-byte chunk c
+  // lies at place c ^ (row % 8).
   static constexpr int kSlabBytes = 128 * kKeyBlock;
   static constexpr int kKeyBytes = kK / 64 * kSlabBytes;
   static constexpr int kStageBytes = (kK + kV) / 64 * kSlabBytes;
@@ -93,8 +91,8 @@ __device__ __forceinline__ int weight_of_tile(const AttentionArgs& p, const RunP
   return place.rows <= kDecodeRowsMax ? weight_of(p, unit) : 0;
 }
 
-// Out of line: it is wanted in several places, and code that is fetched takes time.
-__device__ __noinline__ int weight_of_run(const AttentionArgs& p, const RunPlace& place, int run) {
+__device__ __forceinline__ int weight_of_run(const AttentionArgs& p, const RunPlace& place,
+                                             int run) {
   int weight = 0;
 #pragma unroll 1
   for (int tile = 0; tile < p.tiles; ++tile) {

@@ -16,10 +16,7 @@ void launch_stream(const AttentionArgs& p, const CUtensorMap& k_map, const CUten
 
 template <typename Tile>
 StreamKernel kernel() {
-  return {Tile::kK,
-          Tile::kV,
-          Tile::kLines,
-          kStreamSharedBytes<Tile>,
+  return {Tile::kK, Tile::kV, kStreamSharedBytes<Tile>,
           [] { allow_shared(attention_stream_kernel<Tile>, kStreamSharedBytes<Tile>); },
           launch_stream<Tile>};
 }
@@ -27,9 +24,9 @@ StreamKernel kernel() {
 }  // namespace
 
 std::span<const StreamKernel> stream_kernels() {
-  static const StreamKernel kernels[] = {
-      kernel<StreamTile<192, 128, 4, /*kLines=*/true>>(), kernel<StreamTile<64, 64, 8>>(),
-      kernel<StreamTile<128, 128, 5>>(), kernel<StreamTile<192, 128, 4>>()};
+  static const StreamKernel kernels[] = {kernel<StreamTile<64, 64, 8>>(),
+                                         kernel<StreamTile<128, 128, 5>>(),
+                                         kernel<StreamTile<192, 128, 4>>()};
   return kernels;
 }
 

@@ -75,7 +75,7 @@ struct Bringer {
         const int head_page =
             __shfl_sync(kAllLanes, page, at - first_page) * p.kv_heads + unit.head;
         const int row = (head_page << p.page_shift) + (key & ((1 << p.page_shift) - 1));
-        if (lane == 0) bring_box(keys_at, key - first_key, row, full);
+        if (lane == 0) bring_box(keys_at + 128 * (key - first_key), row, full);
       }
       if (++stage == Tile::kStages) {
         stage = 0;
@@ -100,17 +100,7 @@ struct Bringer {
     bring_keys(work, early, work.num_blocks);
   }
 
-  // `to`: of key row `first` of the block.
-  __device__ __forceinline__ void bring_box(uint32_t to, int first, int row, uint32_t full) {
-    if constexpr (Tile::kLines) {
-      constexpr int kKeyLines = Tile::kK / 64;
-      constexpr int kValueLines = Tile::kV / 64;
-      device::load_box_2d(to + 128 * kKeyLines * first, k_map, 0, kKeyLines * row, full);
-      device::load_box_2d(to + Tile::kKeyBytes + 128 * kValueLines * first, v_map, 0,
-                          kValueLines * row, full);
-      return;
-    }
-    to += 128 * first;
+  __device__ __forceinline__ void bring_box(uint32_t to, int row, uint32_t full) {
 #pragma unroll
     for (int c = 0; c < Tile::kK / 64; ++c) {
       device::load_box_2d(to + c * Tile::kSlabBytes, k_map, 128 * c, row, full);
@@ -190,42 +180,26 @@ __device__ void write_zero_units(const AttentionArgs& p) {
 }
 
 // --- Warps 0 to 7: a warp's 16 rows -------------------------------------------------------------
-// What a lane gives to ldmatrix for 16 rows of a stage: 16-byte chunk 2 i + odd of line `line` of
-// its row. Rows begin at multiples of 1024 bytes.
-template <int kNum, bool kLines>
-struct LaneLines {
-  static constexpr int kRowBytes = kLines ? 128 * kNum : 128;
-  uint32_t at[kLines ? kNum : 1];
+// What a lane gives to ldmatrix for 16 rows of a stage: 16-byte chunk 2 i + odd of its row. Rows
+// begin at multiples of 128 bytes.
+__device__ __forceinline__ uint32_t swizzled(int row, int odd) {
+  return 128 * row + 16 * (odd ^ row % 8);
+}
+__device__ __forceinline__ uint32_t chunk_at(uint32_t swizzled_row, int i) {
+  return swizzled_row ^ (32 * i);
+}
 
-  __device__ __forceinline__ LaneLines(uint32_t rows, int row, int odd) {
-#pragma unroll
-    for (int i = 0; i < (kLines ? kNum : 1); ++i) {
-      const int line = kLines ? kNum * row + i : row;
-      at[i] = rows + 128 * line + 16 * (odd ^ line % 8);
-    }
-  }
-  // `rows`: how much further they are.
-  __device__ __forceinline__ uint32_t chunk(uint32_t rows, int line, int i) const {
-    if constexpr (kLines) return (at[line] + rows) ^ (32 * i);
-    return ((at[0] + rows) ^ (32 * i)) + line * 128 * kKeyBlock;
-  }
-};
-template <typename Tile>
-using LaneKeys = LaneLines<Tile::kK / 64, Tile::kLines>;
-template <typename Tile>
-using LaneValues = LaneLines<Tile::kV / 64, Tile::kLines>;
-
-// scores = q k^T for 16 keys. lane_keys: of row lane % 8 + lane / 16 * 8, odd lane / 8 % 2.
+// scores = q k^T for 16 keys. lane_keys: swizzled() of row lane % 8 + lane / 16 * 8, lane / 8 % 2.
 template <typename Tile>
 __device__ __forceinline__ void score_stage(float (&scores)[2][4], const Queries<Tile>& queries,
-                                            const LaneKeys<Tile>& lane_keys, uint32_t rows) {
+                                            uint32_t lane_keys) {
   float sums[2][2][4] = {};
 #pragma unroll
   for (int c = 0; c < Tile::kK / 16; ++c) {
     uint32_t a[4];
     queries.fragment(a, c);
     uint32_t b[4];
-    device::load_matrix_x4(b, lane_keys.chunk(rows, c / 4, c % 4));
+    device::load_matrix_x4(b, chunk_at(lane_keys, c % 4) + c / 4 * Tile::kSlabBytes);
     device::mma_bf16(sums[c % 2][0], a, {b[0], b[1]});
     device::mma_bf16(sums[c % 2][1], a, {b[2], b[3]});
   }
@@ -244,11 +218,10 @@ __device__ __forceinline__ uint32_t kept_bits(int key, int begin, int end) {
 }
 
 // sums += weights v for 16 keys; keep: bits of keys and of keys 8 further. What no row sees may be
-// NaN, which a weight of zero would not silence. lane_values: of row lane % 16, odd lane / 16.
+// NaN, which a weight of zero would not silence. lane_values: swizzled() of lane % 16, lane / 16.
 template <typename Tile, bool kEdge>
 __device__ __forceinline__ void add_stage(RowSums<Tile>& sums, const float (&weights)[2][4],
-                                          const LaneValues<Tile>& lane_values, uint32_t rows,
-                                          const uint32_t (&keep)[2]) {
+                                          uint32_t lane_values, const uint32_t (&keep)[2]) {
   const uint32_t a[4] = {device::pack_bf16(weights[0][0], weights[0][1]),
                          device::pack_bf16(weights[0][2], weights[0][3]),
                          device::pack_bf16(weights[1][0], weights[1][1]),
@@ -256,7 +229,8 @@ __device__ __forceinline__ void add_stage(RowSums<Tile>& sums, const float (&wei
 #pragma unroll
   for (int n = 0; n < Tile::kV / 8; n += 2) {
     uint32_t b[4];
-    device::load_matrix_x4_transposed(b, lane_values.chunk(rows, n / 8, n % 8 / 2));
+    device::load_matrix_x4_transposed(b,
+                                      chunk_at(lane_values, n % 8 / 2) + n / 8 * Tile::kSlabBytes);
     if constexpr (kEdge) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) b[i] &= keep[i % 2];
@@ -282,8 +256,8 @@ __device__ void attend_stages(const AttentionArgs& p, const StreamWork& work, in
   const int block_begin = work.block_begin;
   const int num_blocks = work.num_blocks;
   const Sight sight = sight_of(p, unit, warp % row_tiles * 16);
-  const LaneKeys<Tile> lane_keys(stages, lane % 8 + lane / 16 * 8, lane / 8 % 2);
-  const LaneValues<Tile> lane_values(stages + Tile::kKeyBytes, lane % 16, lane / 16);
+  const uint32_t lane_keys = stages + swizzled(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+  const uint32_t lane_values = stages + Tile::kKeyBytes + swizzled(lane % 16, lane / 16);
   // All rows of the unit see the keys between.
   const int all_end = unit.position + unit.first / p.group + 1;
   const int all_begin = p.window > 0 ? max(0, key_end - p.window) : 0;
@@ -295,18 +269,17 @@ __device__ void attend_stages(const AttentionArgs& p, const StreamWork& work, in
       const int key = (block_begin + b) * kKeyBlock + at;
       if (key >= key_end || key + 16 <= key_begin) continue;
       float scores[2][4];
-      const uint32_t keys_at = stage * Tile::kStageBytes + LaneKeys<Tile>::kRowBytes * at;
-      const uint32_t values_at = stage * Tile::kStageBytes + LaneValues<Tile>::kRowBytes * at;
-      score_stage<Tile>(scores, queries, lane_keys, keys_at);
+      const uint32_t rows = stage * Tile::kStageBytes + 128 * at;
+      score_stage<Tile>(scores, queries, lane_keys + rows);
       if (key < all_begin || key + 16 > all_end) {
         mask(scores, sight, key);
         sums.weigh(scores, p.scale_log2);
         const uint32_t keep[2] = {kept_bits(key, key_begin, key_end),
                                   kept_bits(key + 8, key_begin, key_end)};
-        add_stage<Tile, true>(sums, scores, lane_values, values_at, keep);
+        add_stage<Tile, true>(sums, scores, lane_values + rows, keep);
       } else {
         sums.weigh(scores, p.scale_log2);
-        add_stage<Tile, false>(sums, scores, lane_values, values_at, {0, 0});
+        add_stage<Tile, false>(sums, scores, lane_values + rows, {0, 0});
       }
     }
     __syncwarp();
@@ -440,18 +413,15 @@ __device__ void attend_share(const AttentionArgs& p, uint32_t stages, StreamShar
     sync_threads(kGroupsBarrier, Tile::kThreads);
     if (!whole) ++num_unmerged;
   }
+  if (num_unmerged == 0) return;
   // Two shared units are a group's each.
-  const int warp_of_all = threadIdx.x / 32;
+  const int warps = num_unmerged == 1 ? 2 * Tile::kWarps : Tile::kWarps;
+  const int team = static_cast<int>(threadIdx.x) / 32 / warps;
   auto* const scratch = reinterpret_cast<float4*>(shared.sums.values);
   static_assert(2 * Tile::kThreads * sizeof(float4) <= sizeof(shared.sums.values), "they fit");
-  if (num_unmerged == 1) {
-    merge_parts<Tile>(p, shared.unmerged[0], {warp_of_all, 2 * Tile::kWarps, kGroupsBarrier},
-                      scratch);
-  } else if (num_unmerged == 2) {
-    const int group = warp_of_all / Tile::kWarps;
-    merge_parts<Tile>(p, shared.unmerged[group], {warp, Tile::kWarps, kGroupsBarrier + 1 + group},
-                      scratch);
-  }
+  merge_parts<Tile>(p, shared.unmerged[team],
+                    {static_cast<int>(threadIdx.x) / 32 % warps, warps, kGroupsBarrier + 1 + team},
+                    scratch);
 }
 
 // --- Kernel: grid (blocks that fit the device at once) ------------------------------------------

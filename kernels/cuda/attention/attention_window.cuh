@@ -20,65 +20,96 @@ struct WindowShape {
   static constexpr int kChunks = kWindowKeysMax / 16;
 };
 
-struct WindowStats {
-  float sink[kDecodeTileRows];  // of packed rows, as a power of two
+// A unit, found ahead of its turn. Runs that are not the decode kernel's have no rows here, and
+// rows that see nothing no keys.
+struct WindowPlace {
+  static constexpr int kPages = kWindowKeysMax / 16 + 1;
+  AttentionUnit unit;
+  int32_t num;                 // keys
+  int32_t num_old;             // of them, that lay in the cache before this step
+  uint32_t page_rows[kPages];  // of the pools, where the pages begin
+  // Of packed rows:
+  float sink[kDecodeTileRows];  // a power of two
   int32_t out_row[kDecodeTileRows];
+};
+
+struct WindowShared {
+  WindowPlace places[2];  // in turns
   // By 16 keys and packed row: the largest score, as a power of two, and the weights' sum.
   float maximum[kWindowKeysMax / 16][kDecodeTileRows];
   float total[kWindowKeysMax / 16][kDecodeTileRows];
 };
 
-// One row of keys and values, by eight threads; zeros where it is not `there`. `page_row`: of the
-// pools, where the row's page begins.
-template <typename Tile>
-__device__ __forceinline__ void copy_window_row(const AttentionArgs& p, uint32_t page_row, int key,
-                                                bool there, uint32_t to, int row) {
+// Unit `index`, in the order runs, tiles, kv heads. The block sees it after a barrier.
+__device__ __forceinline__ void find_window(const AttentionArgs& p, int index, WindowPlace& place) {
+  const int row = static_cast<int>(threadIdx.x);
+  if (row >= kDecodeTileRows) return;
+  const int per_run = p.tiles * p.kv_heads;
+  const int run = index / per_run;
+  const int head = index % p.kv_heads;
+  const int first = index % per_run / p.kv_heads * kDecodeTileRows;
+  const RunPlace of = place_of(p, run);
+  AttentionUnit unit = unit_at(p, of, run, head, first, kDecodeTileRows);
+  if (of.rows > kDecodeRowsMax) unit.num_rows = 0;
+  const int num = unit.num_rows > 0 ? max(0, unit.key_end - unit.key_begin) : 0;
+  const int page = (unit.key_begin >> p.page_shift) + row;
+  if (row < WindowPlace::kPages && num > 0 && page <= (unit.key_end - 1) >> p.page_shift) {
+    const auto id = static_cast<uint32_t>(unit.table[page % p.stride]);
+    place.page_rows[row] = (id * p.kv_heads + head) << p.page_shift;
+  }
+  const bool there = row < unit.num_rows;
+  place.sink[row] = there ? sink_of(p, unit, row) : kNever;
+  place.out_row[row] = there ? static_cast<int32_t>(row_of(p, unit, row)) : 0;
+  if (row == 0) {
+    place.unit = unit;
+    place.num = num;
+    place.num_old = max(0, min(num, unit.position - unit.key_begin));
+  }
+}
+
+// Rows [begin, end) of the unit's keys (or values: `pool`, its width and the tile's), and zeros for
+// those from `zeros` on, up to a multiple of 16. Unrolled where the first unit's keys are waited
+// for.
+template <int kUnroll, int kThreads, int kCols>
+__device__ __forceinline__ void copy_window(const AttentionArgs& p, const WindowPlace& place,
+                                            const uint16_t* pool, int cols, int begin, int end,
+                                            int zeros, uint32_t to) {
+  constexpr int kPassRows = kThreads / 8;
   const int part = threadIdx.x % 8 * 8;
-  const uint32_t at = page_row + (key & ((1 << p.page_shift) - 1));
-  const uint16_t* const k = p.k + uint64_t{at} * static_cast<uint32_t>(p.k_dim) + part;
-  const uint16_t* const v = p.v + uint64_t{at} * static_cast<uint32_t>(p.v_dim) + part;
-  const uint32_t to_key = to + 2 * (row * Tile::kKeyStride + part);
-  const uint32_t to_value =
-      to + WindowShape<Tile>::kKeyBytes + 2 * (row * Tile::kValueStride + part);
+  const int key_begin = place.unit.key_begin;
+  const int first_page = key_begin >> p.page_shift;
+  const int padded = (place.num + 15) / 16 * 16;
+#pragma unroll kUnroll
+  for (int i = 0; i < (kWindowKeysMax + kPassRows - 1) / kPassRows; ++i) {
+    const int row = begin + i * kPassRows + static_cast<int>(threadIdx.x) / 8;
+    const bool there = row < end;
+    if (!there && (row < zeros || row >= padded)) continue;
+    const int key = key_begin + row;
+    const uint32_t at = there ? place.page_rows[(key >> p.page_shift) - first_page] +
+                                    (key & ((1 << p.page_shift) - 1))
+                              : 0;
+    const uint16_t* const from = pool + uint64_t{at} * static_cast<uint32_t>(cols);
 #pragma unroll
-  for (int c = 0; c < Tile::kK; c += 64) {
-    const bool inside = there && c + part < p.k_dim;
-    copy_async_16(to_key + 2 * c, inside ? k + c : p.k, inside);
-  }
-#pragma unroll
-  for (int c = 0; c < Tile::kV; c += 64) {
-    const bool inside = there && c + part < p.v_dim;
-    copy_async_16(to_value + 2 * c, inside ? v + c : p.v, inside);
-  }
-}
-
-__device__ __forceinline__ uint32_t page_row_of(const AttentionArgs& p, const AttentionUnit& unit,
-                                                int key) {
-  const auto page = static_cast<uint32_t>(unit.table[(key >> p.page_shift) % p.stride]);
-  return (page * p.kv_heads + unit.head) << p.page_shift;
-}
-
-// The first `num_old` keys and values, which lay in the cache before this step, and zeros behind
-// the last of `num`, up to a multiple of 16.
-template <typename Tile>
-__device__ void copy_old_window(const AttentionArgs& p, const AttentionUnit& unit, int num_old,
-                                int num, uint32_t to) {
-  constexpr int kPassRows = Tile::kThreads / 8;
-  constexpr int kPasses = (kWindowKeysMax + kPassRows - 1) / kPassRows;
-  const int padded = (num + 15) / 16 * 16;
-  uint32_t page_rows[kPasses];
-#pragma unroll
-  for (int i = 0; i < kPasses; ++i) {
-    const int row = i * kPassRows + static_cast<int>(threadIdx.x) / 8;
-    page_rows[i] = row < num_old ? page_row_of(p, unit, unit.key_begin + row) : 0;
-  }
-#pragma unroll
-  for (int i = 0; i < kPasses; ++i) {
-    const int row = i * kPassRows + static_cast<int>(threadIdx.x) / 8;
-    if (row < num_old || (row >= num && row < padded)) {
-      copy_window_row<Tile>(p, page_rows[i], unit.key_begin + row, row < num_old, to, row);
+    for (int c = 0; c < kCols; c += 64) {
+      const bool inside = there && c + part < cols;
+      copy_async_16(to + 2 * (row * (kCols + 8) + c + part), inside ? from + c + part : pool,
+                    inside);
     }
   }
+}
+template <typename Tile, int kUnroll>
+__device__ __forceinline__ void copy_window_keys(const AttentionArgs& p, const WindowPlace& place,
+                                                 int begin, int end, int zeros, uint32_t to) {
+  copy_window<kUnroll, Tile::kThreads, Tile::kK>(p, place, p.k, p.k_dim, begin, end, zeros, to);
+}
+template <typename Tile, int kUnroll>
+__device__ __forceinline__ void copy_window_values(const AttentionArgs& p, const WindowPlace& place,
+                                                   int begin, int end, int zeros, uint32_t to) {
+  copy_window<kUnroll, Tile::kThreads, Tile::kV>(p, place, p.v, p.v_dim, begin, end, zeros,
+                                                 to + WindowShape<Tile>::kKeyBytes);
+}
+__device__ __forceinline__ int window_row_tiles(const AttentionUnit& unit) {
+  return unit.num_rows <= 16 ? 1 : unit.num_rows <= 32 ? 2 : 4;
 }
 
 // Of 16 keys in all row tiles, by one warp.
@@ -138,7 +169,7 @@ struct WindowScores {
 };
 
 // Over a row's chunks, in all four of its lanes.
-__device__ __forceinline__ float row_maximum(const WindowStats& stats, int num_chunks, int row) {
+__device__ __forceinline__ float row_maximum(const WindowShared& stats, int num_chunks, int row) {
   float out = kNever;
 #pragma unroll
   for (int i = 0; i < kWindowKeysMax / 16; i += 4) {
@@ -148,7 +179,7 @@ __device__ __forceinline__ float row_maximum(const WindowStats& stats, int num_c
   out = fmaxf(out, __shfl_xor_sync(kAllLanes, out, 1));
   return fmaxf(out, __shfl_xor_sync(kAllLanes, out, 2));
 }
-__device__ __forceinline__ float row_total(const WindowStats& stats, int num_chunks, int row) {
+__device__ __forceinline__ float row_total(const WindowShared& stats, int num_chunks, int row) {
   float out = 0;
 #pragma unroll
   for (int i = 0; i < kWindowKeysMax / 16; i += 4) {
@@ -181,15 +212,18 @@ __device__ __forceinline__ void add_window(float (&sums)[kRowTiles][2][4], uint3
   }
 }
 
-// Scores by 16 keys a warp, then results by 16 columns a warp.
+// Scores by 16 keys a warp, then results by 16 columns a warp. The keys of the place after this, if
+// there is one, are asked for once these are done with.
 template <typename Tile, int kRowTiles>
-__device__ __forceinline__ void attend_window(const AttentionArgs& p, const AttentionUnit& unit,
-                                              uint8_t* shared, WindowStats& stats) {
+__device__ __forceinline__ void attend_window(const AttentionArgs& p, const WindowPlace& place,
+                                              const WindowPlace* next, uint8_t* memory,
+                                              WindowShared& stats) {
   const int warp = threadIdx.x / 32;
   const int lane_row = static_cast<int>(threadIdx.x) % 32 / 4;
-  const int num_chunks = (unit.key_end - unit.key_begin + 15) / 16;
-  const uint32_t keys_at = shared_address(shared);
-  uint8_t* const rows = shared + WindowShape<Tile>::kBytes;
+  const AttentionUnit& unit = place.unit;
+  const int num_chunks = (place.num + 15) / 16;
+  const uint32_t keys_at = shared_address(memory);
+  uint8_t* const rows = memory + WindowShape<Tile>::kBytes;
 
   WindowScores<Tile, kRowTiles> scores;
   if (warp < num_chunks) {
@@ -205,6 +239,10 @@ __device__ __forceinline__ void attend_window(const AttentionArgs& p, const Atte
     }
   }
   __syncthreads();
+  if (next != nullptr) {
+    copy_window_keys<Tile, 1>(p, *next, 0, next->num, next->num, keys_at);
+    copy_async_commit();
+  }
 #pragma unroll
   for (int t = 0; t < kRowTiles; ++t) {
 #pragma unroll
@@ -215,7 +253,7 @@ __device__ __forceinline__ void attend_window(const AttentionArgs& p, const Atte
       const float total =
           scores.weigh(t, r, p.scale_log2, base,
                        rows + 2 * (row * WindowShape<Tile>::kWeightStride + 16 * warp));
-      const float sink = warp == 0 ? exp2_fast(stats.sink[row] - base) : 0;
+      const float sink = warp == 0 ? exp2_fast(place.sink[row] - base) : 0;
       if (threadIdx.x % 4 == 0) stats.total[warp][row] = total + sink;
     }
   }
@@ -237,7 +275,7 @@ __device__ __forceinline__ void attend_window(const AttentionArgs& p, const Atte
       const int row = 8 * i + lane_row;
       if (row >= unit.num_rows) continue;
       const float factor = factors[i / 2][i % 2];
-      auto* const to = reinterpret_cast<uint32_t*>(p.out + int64_t{stats.out_row[row]} * p.v_dim +
+      auto* const to = reinterpret_cast<uint32_t*>(p.out + int64_t{place.out_row[row]} * p.v_dim +
                                                    column + threadIdx.x % 4 * 2);
 #pragma unroll
       for (int n = 0; n < 2; ++n) {
@@ -250,57 +288,64 @@ __device__ __forceinline__ void attend_window(const AttentionArgs& p, const Atte
   }
 }
 
-// --- Kernel: grid (tiles * kv_heads, runs) ------------------------------------------------------
 template <typename Tile>
+__device__ __forceinline__ void attend_window(const AttentionArgs& p, const WindowPlace& place,
+                                              uint8_t* memory, WindowShared& stats) {
+  switch (window_row_tiles(place.unit)) {
+    case 1:
+      return attend_window<Tile, 1>(p, place, nullptr, memory, stats);
+    case 2:
+      return attend_window<Tile, 2>(p, place, nullptr, memory, stats);
+    default:
+      return attend_window<Tile, 4>(p, place, nullptr, memory, stats);
+  }
+}
+
+// --- Kernel: grid (blocks), which take the units in turns, where kTurns; else grid (units) ------
+template <typename Tile, bool kTurns>
 __global__ void __launch_bounds__(Tile::kThreads, 2)
     attention_window_kernel(const __grid_constant__ AttentionArgs p) {
-  static_assert(Tile::kRows == kDecodeTileRows && kWindowKeysMax % 16 == 0, "rows are counted so");
   static_assert(Tile::kWarps == WindowShape<Tile>::kChunks, "a warp has its 16 keys");
-  static_assert(kDecodeRowsMax <= Tile::kThreads / 8, "new keys take one pass");
+  static_assert(kDecodeTileRows <= Tile::kThreads, "a thread finds a row");
   extern __shared__ __align__(128) uint8_t attention_shared[];
-  __shared__ WindowStats stats;
+  __shared__ WindowShared shared;
   device::let_next_start();
 
-  // Before the wait: lengths, tables and the keys of earlier steps. AttentionOps says why.
-  const int run = static_cast<int>(blockIdx.y);
-  const int head = static_cast<int>(blockIdx.x) % p.kv_heads;
-  const int first = static_cast<int>(blockIdx.x) / p.kv_heads * kDecodeTileRows;
-  const RunPlace place = place_of(p, run);
-  const AttentionUnit unit = unit_at(p, place, run, head, first, kDecodeTileRows);
-  if (place.rows > kDecodeRowsMax || unit.num_rows <= 0 || unit.key_end <= 0) {
-    // This kernel must not end before the one that it follows.
-    device::wait_for_inputs();
-    if (place.rows <= kDecodeRowsMax && unit.num_rows > 0) write_zeros<Tile>(p, unit);
-    return;
-  }
-
-  const int row_tiles = unit.num_rows <= 16 ? 1 : unit.num_rows <= 32 ? 2 : 4;
   const uint32_t keys_at = shared_address(attention_shared);
-  const int num = unit.key_end - unit.key_begin;
-  const int num_old = max(0, min(num, unit.position - unit.key_begin));
-  const int new_row = num_old + static_cast<int>(threadIdx.x) / 8;
-  const int new_key = unit.key_begin + new_row;
-  const uint32_t new_page_row = new_row < num ? page_row_of(p, unit, new_key) : 0;
-  copy_old_window<Tile>(p, unit, num_old, num, keys_at);
-  if (static_cast<int>(threadIdx.x) < kDecodeTileRows) {
-    const int row = static_cast<int>(threadIdx.x);
-    const bool there = row < unit.num_rows;
-    stats.sink[row] = there ? sink_of(p, unit, row) : kNever;
-    stats.out_row[row] = there ? static_cast<int32_t>(row_of(p, unit, row)) : 0;
-  }
-  device::wait_for_inputs();
-  copy_queries<Tile>(p, unit, 16 * row_tiles, keys_at + WindowShape<Tile>::kBytes);
-  if (new_row < num) copy_window_row<Tile>(p, new_page_row, new_key, true, keys_at, new_row);
-  copy_async_commit();
-  copy_async_wait<0>();
+  const uint32_t queries_at = keys_at + WindowShape<Tile>::kBytes;
+  int index = static_cast<int>(blockIdx.x);
+  const WindowPlace* place = &shared.places[0];
+  find_window(p, index, shared.places[0]);
   __syncthreads();
-  switch (row_tiles) {
-    case 1:
-      return attend_window<Tile, 1>(p, unit, attention_shared, stats);
-    case 2:
-      return attend_window<Tile, 2>(p, unit, attention_shared, stats);
-    default:
-      return attend_window<Tile, 4>(p, unit, attention_shared, stats);
+  // Before the wait: lengths, tables and the keys of earlier steps. AttentionOps says why.
+  copy_window_keys<Tile, 4>(p, *place, 0, place->num_old, place->num, keys_at);
+  copy_window_values<Tile, 4>(p, *place, 0, place->num_old, place->num, keys_at);
+  device::wait_for_inputs();
+  copy_window_keys<Tile, 1>(p, *place, place->num_old, place->num, kWindowKeysMax, keys_at);
+  copy_window_values<Tile, 1>(p, *place, place->num_old, place->num, kWindowKeysMax, keys_at);
+  copy_queries<Tile>(p, place->unit, 16 * window_row_tiles(place->unit), queries_at);
+  copy_async_commit();
+  if constexpr (!kTurns) {
+    copy_async_wait<0>();
+    __syncthreads();
+    attend_window<Tile>(p, *place, attention_shared, shared);
+  } else {
+    for (int turn = 1;; ++turn) {
+      index += static_cast<int>(gridDim.x);
+      const bool more = index < p.num_runs * p.tiles * p.kv_heads;
+      WindowPlace& next = shared.places[turn % 2];
+      if (more) find_window(p, index, next);
+      copy_async_wait<0>();
+      __syncthreads();
+      // The plan has one row tile here.
+      attend_window<Tile, 1>(p, *place, more ? &next : nullptr, attention_shared, shared);
+      if (!more) return;
+      __syncthreads();
+      copy_window_values<Tile, 1>(p, next, 0, next.num, next.num, keys_at);
+      copy_queries<Tile>(p, next.unit, 16, queries_at);
+      copy_async_commit();
+      place = &next;
+    }
   }
 }
 

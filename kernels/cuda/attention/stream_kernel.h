@@ -14,18 +14,16 @@ namespace mimo::kernels::cuda {
 struct StreamKernel {
   int32_t k_dim = 0;
   int32_t v_dim = 0;
-  bool lines = false;        // exactly these widths
   int64_t shared_bytes = 0;  // of a block
   // Once, before the first launch.
   void (*allow_shared)() = nullptr;
-  // Maps: boxes of 128 bytes by p.box_rows rows of a pool; where it works with `lines`, p.box_rows
-  // whole rows. `blocks` fit the device
+  // Maps: rows of a pool as bytes, boxes of 128 bytes by p.box_rows rows. `blocks` fit the device
   // at once: they wait for one another.
   void (*launch)(const AttentionArgs& p, const CUtensorMap& k_map, const CUtensorMap& v_map,
                  int32_t blocks, cudaStream_t stream) = nullptr;
 };
 
-// All of them: those of exact widths, then narrowest first.
+// All of them, narrowest first.
 std::span<const StreamKernel> stream_kernels();
 
 }  // namespace mimo::kernels::cuda

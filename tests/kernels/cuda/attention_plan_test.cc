@@ -106,13 +106,16 @@ TEST(AttentionPlan, TheWindowKernelHoldsAllKeysAtOnce) {
   EXPECT_FALSE(takes_window(p));
   p.window = 128;
   EXPECT_TRUE(takes_window(p));
-  EXPECT_EQ(plan_window(p).row_tiles, 1);
+  EXPECT_EQ(plan_window(p, kSms).row_tiles, 1);
   p.runs.num_runs = 256;
-  EXPECT_TRUE(takes_window(p)) << "more blocks than the device holds";
+  EXPECT_TRUE(takes_window(p));
+  EXPECT_EQ(plan_window(p, kSms).blocks, 256);
+  p.runs.num_runs = 300;
+  EXPECT_EQ(plan_window(p, kSms).blocks, 2 * kSms) << "more units than the device holds at once";
   p.runs.rows_per_run_max = 1000;
   EXPECT_TRUE(takes_window(p)) << "decode rows beside a prompt";
-  EXPECT_EQ(plan_window(p).row_tiles, 4);
-  EXPECT_EQ(plan_window(p).tiles, 2);
+  EXPECT_EQ(plan_window(p, kSms).row_tiles, 4);
+  EXPECT_EQ(plan_window(p, kSms).tiles, 2);
   p.window = kWindowKeysMax - 6;
   EXPECT_FALSE(takes_window(p));
 }
