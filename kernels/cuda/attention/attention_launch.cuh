@@ -22,8 +22,10 @@ struct AttentionLaunch {
     allow(attention_decode_kernel<Decode>, Decode::kSharedBytes, bytes_max);
     allow(attention_decode_kernel<DeepDecode>, DeepDecode::kSharedBytes, bytes_max);
     const int64_t bytes = std::min(window_bytes(kDecodeTileRows / 16), bytes_max);
-    allow(attention_window_kernel<Window, false>, bytes, bytes_max);
-    allow(attention_window_kernel<Window, true>, bytes, bytes_max);
+    allow(attention_window_kernel<Window, 1, false>, bytes, bytes_max);
+    allow(attention_window_kernel<Window, 1, true>, bytes, bytes_max);
+    allow(attention_window_kernel<Window, 2, false>, bytes, bytes_max);
+    allow(attention_window_kernel<Window, 4, false>, bytes, bytes_max);
     allow(attention_prompt_kernel<Prompt>, Prompt::kSharedBytes, bytes_max);
   }
 
@@ -38,10 +40,19 @@ struct AttentionLaunch {
   }
 
   static int64_t window_bytes(int32_t row_tiles) { return WindowShape<Window>::bytes(row_tiles); }
-  static void window(const AttentionArgs& p, dim3 grid, int32_t row_tiles, cudaStream_t stream) {
-    const bool turns = static_cast<int64_t>(grid.x) < int64_t{p.num_runs} * p.tiles * p.kv_heads;
-    launch(turns ? attention_window_kernel<Window, true> : attention_window_kernel<Window, false>,
-           {grid, dim3(Window::kThreads), window_bytes(row_tiles)}, stream, p);
+  static void window(const AttentionArgs& p, int32_t blocks, int32_t row_tiles,
+                     cudaStream_t stream) {
+    const int32_t per_run = p.tiles * p.kv_heads;
+    const bool turns = blocks < p.num_runs * per_run;
+    const LaunchShape shape = {
+        turns ? dim3(static_cast<unsigned>(blocks))
+              : dim3(static_cast<unsigned>(per_run), static_cast<unsigned>(p.num_runs)),
+        dim3(Window::kThreads), window_bytes(row_tiles)};
+    const auto kernel = turns            ? attention_window_kernel<Window, 1, true>
+                        : row_tiles == 1 ? attention_window_kernel<Window, 1, false>
+                        : row_tiles == 2 ? attention_window_kernel<Window, 2, false>
+                                         : attention_window_kernel<Window, 4, false>;
+    launch(kernel, shape, stream, p);
   }
 
   static void prompt(const AttentionArgs& p, dim3 grid, cudaStream_t stream) {

@@ -181,7 +181,7 @@ void AttentionOps::decode_window(const AttentionParams& p, AttentionArgs args) {
   const AttentionKernel& kernel = attention_kernel(p.kv.k_dim, p.kv.v_dim);
   const WindowPlan plan = plan_window(p, context_.num_sms());
   args.tiles = plan.tiles;
-  kernel.window(args, dim3(static_cast<unsigned>(plan.blocks)), plan.row_tiles, context_.stream());
+  kernel.window(args, plan.blocks, plan.row_tiles, context_.stream());
 }
 
 void AttentionOps::decode_streamed(const AttentionParams& p, AttentionArgs args) {

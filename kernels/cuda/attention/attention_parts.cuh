@@ -46,14 +46,9 @@ __device__ __forceinline__ void add_weighted(float (&x)[4], float weight, const 
   x[3] += weight * y.w;
 }
 
-// A row's columns in parts of so many times four; and how many parts that makes.
-__device__ __forceinline__ int merge_width(const AttentionArgs& p) {
-  return (p.v_dim / 4 + kMergeParts - 1) / kMergeParts;
-}
-__device__ __forceinline__ int merge_parts_of_row(const AttentionArgs& p) {
-  const int width = merge_width(p);
-  return (p.v_dim / 4 + width - 1) / width;
-}
+// A row's columns in parts of so many times four.
+constexpr int kMergeWidth = 8;
+static_assert(4 * kMergeWidth * kMergeParts == 128, "all columns of the widest values");
 
 // Where split `split` of a unit lies in the workspace: a block has the end of one unit, or parts of
 // its middle, in the first of its two places, and the beginning of one in the second.
@@ -105,42 +100,53 @@ struct MergeTeam {
   int barrier;
 };
 
-// Where an item lies: a part of a row.
+// What this block merges of a unit that it shares with others.
+__device__ __forceinline__ void set_merge(const AttentionArgs& p, StreamWork& work) {
+  const int items = work.unit.num_rows * kMergeParts;
+  work.merge_begin = items * work.split / work.num_splits;
+  work.merge_num = items * (work.split + 1) / work.num_splits - work.merge_begin;
+}
+
+// An item: a part of a row.
 struct MergeItem {
   int row;
   int part;
-  int column;  // four of them: this lane's
-  bool active;
+  int column;   // four of them: this lane's
+  bool there;   // the part has columns
+  bool active;  // this one
 };
 __device__ __forceinline__ MergeItem merge_item(const AttentionArgs& p, int item, bool there) {
-  const int width = merge_width(p);
-  const int parts = merge_parts_of_row(p);
   MergeItem out;
-  out.row = item / parts;
-  out.part = item - out.row * parts;
-  const int lane_column = static_cast<int>(threadIdx.x) % 8;
-  out.column = out.part * width + lane_column;
-  out.active = there && lane_column < width && out.column < p.v_dim / 4;
+  out.row = item / kMergeParts;
+  out.part = item % kMergeParts;
+  out.column = out.part * kMergeWidth + static_cast<int>(threadIdx.x) % kMergeWidth;
+  out.there = there && out.part * kMergeWidth < p.v_dim / 4;
+  out.active = there && out.column < p.v_dim / 4;
   return out;
 }
 
-// Splits first, first + step ... of an item; nothing where it is not `there`. What was read is
+// Splits first, first + step ... of an item, and `first` of the warp's first lane. What was read is
 // marked as missing again, for the next launch.
 __device__ __forceinline__ MergeSum collect(const AttentionArgs& p, const StreamWork& work,
-                                            const MergeItem& item, bool there, int first,
+                                            const MergeItem& item, int first, int warp_first,
                                             int step) {
-  constexpr int kAhead = 8;
+  constexpr int kAhead = 6;
   const int columns = p.v_dim / 4;
+  const int num_splits = work.num_splits;
+  // Split 0 has another place than the splits in their order.
+  const int64_t row = int64_t{partial_of(work.first_block, 1) - 2} * kDecodeTileRows + item.row;
+  const auto row_at = [&](int split) {
+    return row + (split == 0 ? 1 : 2 * split) * kDecodeTileRows;
+  };
   const auto value_at = [&](int split) {
-    const int64_t row = partial_of(work.first_block, split) * kDecodeTileRows + item.row;
-    return p.part_sums + (row * columns + item.column) * 4;
+    return p.part_sums + (row_at(split) * columns + item.column) * 4;
   };
   const auto stats_at = [&](int split) {
-    const int64_t row = partial_of(work.first_block, split) * kDecodeTileRows + item.row;
-    return p.part_stats + (row * kMergeParts + item.part) * 2;
+    return p.part_stats + (row_at(split) * kMergeParts + item.part) * 2;
   };
   MergeSum sum;
-  for (int begin = 0; begin < work.num_splits; begin += kAhead * step) {
+#pragma unroll 1
+  for (int begin = 0; begin < num_splits; begin += kAhead * step) {
     uint4 x[kAhead];
     uint2 stats[kAhead];
 #pragma unroll
@@ -148,12 +154,14 @@ __device__ __forceinline__ MergeSum collect(const AttentionArgs& p, const Stream
       const int split = begin + first + j * step;
       x[j] = make_uint4(0, 0, 0, 0);
       stats[j] = make_uint2(__float_as_uint(kNever), 0);
-      if (there && split < work.num_splits) stats[j] = load_part2(stats_at(split));
-      if (item.active && split < work.num_splits) x[j] = load_part4(value_at(split));
+      if (begin + warp_first + j * step >= num_splits) continue;
+      if (item.there && split < num_splits) stats[j] = load_part2(stats_at(split));
+      if (item.active && split < num_splits) x[j] = load_part4(value_at(split));
     }
 #pragma unroll
     for (int j = 0; j < kAhead; ++j) {
       const int split = begin + first + j * step;
+      if (begin + warp_first + j * step >= num_splits) break;
       while (missing(stats[j])) stats[j] = load_part2(stats_at(split));
       while (missing(x[j])) x[j] = load_part4(value_at(split));
     }
@@ -161,12 +169,13 @@ __device__ __forceinline__ MergeSum collect(const AttentionArgs& p, const Stream
 #pragma unroll
     for (int j = 0; j < kAhead; ++j) {
       const int split = begin + first + j * step;
-      if (split >= work.num_splits) continue;
-      if (item.active) {
+      if (begin + warp_first + j * step >= num_splits) break;
+      if (split < num_splits && item.active) {
         store_part(value_at(split), make_uint4(kMissing, kMissing, kMissing, kMissing));
       }
-      if (there && threadIdx.x % 8 == 0)
+      if (split < num_splits && item.there && threadIdx.x % kMergeWidth == 0) {
         store_part(stats_at(split), make_uint2(kMissing, kMissing));
+      }
       sum.add(__uint_as_float(stats[j].x), __uint_as_float(stats[j].y),
               make_float4(__uint_as_float(x[j].x), __uint_as_float(x[j].y), __uint_as_float(x[j].z),
                           __uint_as_float(x[j].w)));
@@ -193,39 +202,39 @@ template <typename Tile>
 __device__ __forceinline__ void merge_parts(const AttentionArgs& p, const StreamWork& work,
                                             const MergeTeam& team, float4* scratch) {
   const int lane = threadIdx.x % 32;
-  const int items = work.unit.num_rows * merge_parts_of_row(p);
-  const int begin = items * work.split / work.num_splits;
-  const int num = items * (work.split + 1) / work.num_splits - begin;
+  const int num = work.merge_num;
   if (num == 0) return;
-  const int lanes = work.num_splits <= 8 ? 1 : work.num_splits <= 16 ? 2 : 4;  // times eight
-  int sharers = 1;
-  while (lanes == 4 && 2 * sharers * num <= team.num_warps) sharers *= 2;
-  const int sharer = team.warp % sharers;
-  const int warp_items = 4 / lanes;
-  const int step = team.num_warps / sharers * warp_items;
+  const int lanes_log2 = work.num_splits <= 8 ? 0 : work.num_splits <= 16 ? 1 : 2;  // times eight
+  int sharers_log2 = 0;
+  while (lanes_log2 == 2 && num << (sharers_log2 + 1) <= team.num_warps) ++sharers_log2;
+  const int sharer = team.warp & ((1 << sharers_log2) - 1);
+  const int warp_items = 4 >> lanes_log2;
+  const int step = (team.num_warps >> sharers_log2) * warp_items;
 #pragma unroll 1
-  for (int i = team.warp / sharers * warp_items; i < num || sharers > 1; i += step) {
-    const int at = i + lane / 8 / lanes;
-    const bool there = at < num;
-    const MergeItem item = merge_item(p, begin + min(at, num - 1), there);
-    MergeSum sum =
-        collect(p, work, item, there, lane / 8 % lanes + lanes * sharer, lanes * sharers);
-    if (lanes > 1) sum.add_lane(8);
-    if (lanes > 2) sum.add_lane(16);
-    if (sharers > 1) {  // then this is the only time round
+  for (int i = (team.warp >> sharers_log2) * warp_items; i < num || sharers_log2 > 0; i += step) {
+    const int at = i + (lane / 8 >> lanes_log2);
+    const MergeItem item = merge_item(p, work.merge_begin + min(at, num - 1), at < num);
+    const int warp_first = sharer << lanes_log2;
+    MergeSum sum = collect(p, work, item, warp_first + (lane / 8 & ((1 << lanes_log2) - 1)),
+                           warp_first, 1 << (lanes_log2 + sharers_log2));
+    if (lanes_log2 > 0) sum.add_lane(8);
+    if (lanes_log2 > 1) sum.add_lane(16);
+    if (sharers_log2 > 0) {  // then this is the only time round
       if (lane < 8) {
         scratch[2 * threadIdx.x] = make_float4(sum.x[0], sum.x[1], sum.x[2], sum.x[3]);
         scratch[2 * threadIdx.x + 1] = make_float4(sum.maximum, sum.total, 0, 0);
       }
       sync_threads(team.barrier, 32 * team.num_warps);
-      if (!there || sharer > 0) return;
-      for (int other = 1; lane < 8 && other < sharers; ++other) {
+      if (at >= num || sharer > 0) return;
+      for (int other = 1; lane < 8 && other >> sharers_log2 == 0; ++other) {
         const float4 stats = scratch[2 * (threadIdx.x + 32 * other) + 1];
         sum.add(stats.x, stats.y, scratch[2 * (threadIdx.x + 32 * other)]);
       }
     }
-    if (item.active && lane / 8 % lanes == 0) store_merged(p, work.unit, item, sum);
-    if (sharers > 1) return;
+    if (item.active && (lane / 8 & ((1 << lanes_log2) - 1)) == 0) {
+      store_merged(p, work.unit, item, sum);
+    }
+    if (sharers_log2 > 0) return;
   }
 }
 

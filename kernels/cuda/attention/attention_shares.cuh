@@ -35,6 +35,8 @@ struct StreamWork {
   int32_t split;       // of the num_splits blocks that share the unit, in the keys' order
   int32_t num_splits;
   int32_t first_block;  // the thread block that does split 0
+  int32_t merge_begin;  // items that this block merges: kMergeParts of each row
+  int32_t merge_num;
 };
 
 // Where a share begins: `offset` units of weight behind the run's first.

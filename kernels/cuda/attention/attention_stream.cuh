@@ -13,7 +13,7 @@
 // each waits for the others' parts and merges some of the rows' columns, in the order of the parts.
 namespace mimo::kernels::cuda {
 
-// --- Warp 8: brings queries, keys and values ----------------------------------------------------
+// --- Warp 8: hands out work, brings keys and values ---------------------------------------------
 template <typename Tile>
 struct Bringer {
   const AttentionArgs& p;
@@ -28,22 +28,14 @@ struct Bringer {
   int32_t page = 0;     // lane's, of 32 from first_page on
   int first_page = 0;
 
-  // `work` and its queries for the groups, once they have taken those before.
+  // `work` for the groups, once they have taken the one before.
   __device__ void hand_over(const StreamWork& work) {
-    const int lane = threadIdx.x % 32;
     device::wait_parity(shared_address(&shared.work_empty), work_parity ^ 1);
-    const uint32_t barrier = shared_address(&shared.work_full);
-    const int row_bytes = 2 * p.k_dim;
-    const int rows = work.num_blocks > 0 ? work.unit.num_rows : 0;
-    if (lane == 0) {
+    if (threadIdx.x % 32 == 0) {
       shared.work[work_parity] = work;
-      device::arrive_expecting(barrier, rows * row_bytes);
+      device::arrive(shared_address(&shared.work_full));
     }
     __syncwarp();
-    for (int row = lane; row < rows; row += 32) {
-      device::load_bytes(shared_address(shared.queries) + 2 * row * Tile::kKeyStride,
-                         p.q + row_of(p, work.unit, row) * p.k_dim, row_bytes, barrier);
-    }
     work_parity ^= 1;
   }
 
@@ -89,6 +81,7 @@ struct Bringer {
   __device__ void bring(const StreamWork& work) {
     int early = 0;
     find_pages(work.unit, max(work.block_begin * kKeyBlock, work.unit.key_begin) >> p.page_shift);
+    hand_over(work);
     if (!waited) {
       const int old = work.unit.position / kKeyBlock - work.block_begin;
       early = max(0, min(min(work.num_blocks, Tile::kStages), old));
@@ -96,7 +89,6 @@ struct Bringer {
       device::wait_for_inputs();
       waited = true;
     }
-    hand_over(work);
     bring_keys(work, early, work.num_blocks);
   }
 
@@ -148,6 +140,7 @@ __device__ void bring_share(const AttentionArgs& p, const Shares& shares, Bringe
         work.split = me - work.first_block;
         work.num_splits = shares.owner(at - skipped + weight - 1) - work.first_block + 1;
       }
+      set_merge(p, work);
       bringer.bring(work);
       offset += taken;
       at += taken;
@@ -335,15 +328,16 @@ __device__ void join_groups(RowSums<Tile>& sums, StreamShared<Tile>& shared) {
 
 // Adds up each row over the group's warps. A whole unit is written out; else the parts go to the
 // workspace, where a row's maximum and total lie beside each of its kMergeParts parts.
-template <typename Tile>
-__device__ void put_sums(const AttentionArgs& p, const StreamWork& work, int row_tiles,
-                         const WarpSums<Tile>& shared) {
+// kColumns: times four, or 0 where it is not known.
+template <typename Tile, int kColumns>
+__device__ __forceinline__ void put_columns(const AttentionArgs& p, const StreamWork& work,
+                                            int row_tiles, const WarpSums<Tile>& shared) {
   const AttentionUnit& unit = work.unit;
   const bool whole = work.num_splits == 1;
-  const int columns = p.v_dim / 4;
-  const int width = merge_width(p);
+  const int columns = kColumns > 0 ? kColumns : p.v_dim / 4;
   const int parts = Tile::kWarps / row_tiles;
   const int64_t first_row = partial_of(work.first_block, work.split) * kDecodeTileRows;
+#pragma unroll 1
   for (int i = threadIdx.x; i < unit.num_rows * columns; i += Tile::kThreads) {
     const int row = i / columns;
     const int column = i - row * columns;
@@ -371,11 +365,18 @@ __device__ void put_sums(const AttentionArgs& p, const StreamWork& work, int row
     }
     float* const to = p.part_sums + ((first_row + row) * columns + column) * 4;
     store_part(to, make_uint4(written(x[0]), written(x[1]), written(x[2]), written(x[3])));
-    if (column % width == 0) {
-      float* const stats = p.part_stats + ((first_row + row) * kMergeParts + column / width) * 2;
-      store_part(stats, make_uint2(written(maximum), written(total)));
+    if (column % kMergeWidth == 0) {
+      const int part = column / kMergeWidth;
+      store_part(p.part_stats + ((first_row + row) * kMergeParts + part) * 2,
+                 make_uint2(written(maximum), written(total)));
     }
   }
+}
+template <typename Tile>
+__device__ __forceinline__ void put_sums(const AttentionArgs& p, const StreamWork& work,
+                                         int row_tiles, const WarpSums<Tile>& shared) {
+  if (p.v_dim == Tile::kV) return put_columns<Tile, Tile::kV / 4>(p, work, row_tiles, shared);
+  put_columns<Tile, 0>(p, work, row_tiles, shared);
 }
 
 // Both groups: all work that warp 8 hands over, then what is shared with other blocks.
@@ -392,6 +393,12 @@ __device__ void attend_share(const AttentionArgs& p, uint32_t stages, StreamShar
     work_parity ^= 1;
     if (work.num_blocks == 0) break;
     const int row_tiles = work.unit.num_rows <= 16 ? 1 : work.unit.num_rows <= 32 ? 2 : 4;
+    // Beside the copy engine, which has keys to bring first.
+    if (number == 0) device::wait_for_inputs();
+    copy_queries<Tile>(p, work.unit, 16 * row_tiles, shared_address(shared.queries));
+    copy_async_commit();
+    copy_async_wait<0>();
+    sync_threads(kGroupsBarrier, Tile::kThreads);
     Queries<Tile> queries;
     queries.load(shared_address(shared.queries) + 2 * 16 * (warp % row_tiles) * Tile::kKeyStride);
     __syncwarp();
@@ -435,10 +442,6 @@ __global__ void __launch_bounds__(Tile::kBlockThreads, 1)
   const uint32_t stages = (shared_address(stream_shared) + 1023) & ~1023u;
   auto& shared = *reinterpret_cast<StreamShared<Tile>*>(stream_shared +
                                                         (stages - shared_address(stream_shared)));
-  for (int i = threadIdx.x; i < Tile::kQueryBytes / 16; i += Tile::kBlockThreads) {
-    reinterpret_cast<uint4*>(shared.queries)[i] = make_uint4(0, 0, 0, 0);
-  }
-  device::fence_shared_for_async();
   if (threadIdx.x == 0) {
     for (int s = 0; s < Tile::kStages; ++s) {
       device::init_barrier(shared_address(&shared.full[s]), 1);
@@ -457,7 +460,6 @@ __global__ void __launch_bounds__(Tile::kBlockThreads, 1)
     bring_share(p, shares, bringer);
     write_zero_units(p);
   } else {
-    device::wait_for_inputs();
     attend_share(p, stages, shared);
   }
 }

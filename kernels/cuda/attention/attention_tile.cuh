@@ -129,6 +129,7 @@ template <typename Tile>
 __device__ void copy_queries(const AttentionArgs& p, const AttentionUnit& unit, int num,
                              uint32_t to) {
   const int part = threadIdx.x % 8 * 8;
+#pragma unroll 1
   for (int row = threadIdx.x / 8; row < num; row += Tile::kThreads / 8) {
     const bool there = row < unit.num_rows;
     const uint16_t* const from = p.q + (there ? row_of(p, unit, row) * p.k_dim : 0);
