@@ -52,6 +52,7 @@ struct AttentionArgs {
   float* part_stats;    // [2 blocks][kDecodeTileRows][kMergeParts][2]
   int32_t tiles;        // of kDecodeTileRows packed rows, of each run
   int32_t whole_units;  // 1: units are not split
+  int32_t unit_cost;    // of a unit's beginning, in key blocks; 0 for whole units
   int32_t share_min;    // key blocks (or whole units) of a block, at least
   int32_t box_rows;     // keys that the copy engine brings at a time; divides a page and kKeyBlock
 };

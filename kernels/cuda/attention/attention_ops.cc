@@ -189,6 +189,7 @@ void AttentionOps::decode_streamed(const AttentionParams& p, AttentionArgs args)
   const StreamPlan plan = plan_stream(p, context_.num_sms(), tuning_);
   args.tiles = plan.tiles;
   args.whole_units = plan.whole_units ? 1 : 0;
+  args.unit_cost = plan.unit_cost;
   args.share_min = plan.share_min;
   args.box_rows = plan.box_rows;
   CHECK_LE(kernel.shared_bytes, context_.shared_bytes_max());

@@ -37,11 +37,12 @@ StreamPlan plan_stream(const AttentionParams& p, int32_t num_sms, const DecodeTu
   const int32_t rows = std::min(p.runs.rows_per_run_max, kDecodeRowsMax);
   plan.tiles = ceil_div(int64_t{rows} * group, kDecodeTileRows);
   plan.whole_units = p.window > 0 && p.window <= kShortWindow;
+  plan.unit_cost = plan.whole_units ? 0 : tuning.unit_cost;
   plan.share_min = plan.whole_units ? 1 : tuning.share_min;
   plan.box_rows = box_rows_of(p);
   int64_t weight = int64_t{p.runs.num_runs} * plan.tiles * p.kv.kv_heads;
   if (!plan.whole_units) {
-    weight *= ceil_div(int64_t{p.kv.stride} * p.kv.page_tokens, kKeyBlock) + 1;
+    weight *= ceil_div(int64_t{p.kv.stride} * p.kv.page_tokens, kKeyBlock) + 1 + plan.unit_cost;
   }
   plan.blocks = static_cast<int32_t>(std::min<int64_t>(num_sms, weight));
   return plan;

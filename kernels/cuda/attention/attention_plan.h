@@ -12,6 +12,8 @@ struct DecodeTuning {
   const char* wish = "";
   // The streaming kernel's thread blocks have so many key blocks at least.
   int32_t share_min = 1;
+  // What the beginning of a sequence costs them, in key blocks.
+  int32_t unit_cost = 1;
   // The others are mma_sync's.
   // Blocks that split sequences are cut into, per multiprocessor.
   int32_t blocks_per_sm = 2;
@@ -54,6 +56,7 @@ struct StreamPlan {
   int32_t tiles = 0;
   int32_t blocks = 0;        // at most one a multiprocessor: they wait for one another
   bool whole_units = false;  // short windows are not worth a split
+  int32_t unit_cost = 0;
   int32_t share_min = 1;
   int32_t box_rows = 0;
 };

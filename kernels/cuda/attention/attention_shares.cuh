@@ -32,6 +32,7 @@ struct StreamWork {
   AttentionUnit unit;
   int32_t block_begin;
   int32_t num_blocks;  // of kKeyBlock keys; 0: there is no more work
+  int32_t number;      // of the first stage, in the thread block's life
   int32_t split;       // of the num_splits blocks that share the unit, in the keys' order
   int32_t num_splits;
   int32_t first_block;  // the thread block that does split 0
@@ -54,6 +55,7 @@ struct StreamShared {
   float4 half_stats[Tile::kWarps][32];
   StreamWork work[2];  // in turns: one is read while the next is written
   StreamWork unmerged[2];
+  int32_t num_unmerged;
   StreamPlace place;
   int32_t warp_weights[Tile::kBlockThreads / 32];
   uint64_t full[Tile::kStages];
@@ -76,10 +78,12 @@ __device__ __forceinline__ int num_blocks_of(const AttentionUnit& unit) {
   return (unit.key_end + kKeyBlock - 1) / kKeyBlock - unit.key_begin / kKeyBlock;
 }
 
-// What a unit counts for in the shares: its key blocks, or where units are not split, one.
+// What a unit counts for in the shares: its key blocks and what its beginning costs, or where units
+// are not split, one.
 __device__ __forceinline__ int weight_of(const AttentionArgs& p, const AttentionUnit& unit) {
   const int num = num_blocks_of(unit);
-  return p.whole_units ? min(num, 1) : num;
+  if (p.whole_units) return min(num, 1);
+  return num > 0 ? num + p.unit_cost : 0;
 }
 
 __device__ __forceinline__ AttentionUnit tile_of(const AttentionArgs& p, const RunPlace& place,

@@ -28,14 +28,23 @@ struct Bringer {
   int32_t page = 0;     // lane's, of 32 from first_page on
   int first_page = 0;
 
-  // `work` for the groups, once they have taken the one before.
+  // `work` for the groups, once they have taken the one before, and its queries, unless it is the
+  // first: those would come behind its keys, and the groups fetch them themselves.
   __device__ void hand_over(const StreamWork& work) {
+    const int lane = threadIdx.x % 32;
     device::wait_parity(shared_address(&shared.work_empty), work_parity ^ 1);
-    if (threadIdx.x % 32 == 0) {
+    const uint32_t barrier = shared_address(&shared.work_full);
+    const int row_bytes = 2 * p.k_dim;
+    const int rows = work.num_blocks > 0 && work.number > 0 ? work.unit.num_rows : 0;
+    if (lane == 0) {
       shared.work[work_parity] = work;
-      device::arrive(shared_address(&shared.work_full));
+      device::arrive_expecting(barrier, rows * row_bytes);
     }
     __syncwarp();
+    for (int row = lane; row < rows; row += 32) {
+      device::load_bytes(shared_address(shared.queries) + 2 * row * Tile::kKeyStride,
+                         p.q + row_of(p, work.unit, row) * p.k_dim, row_bytes, barrier);
+    }
     work_parity ^= 1;
   }
 
@@ -130,21 +139,26 @@ __device__ void bring_share(const AttentionArgs& p, const Shares& shares, Bringe
       work.unit.head = offset / weight;
       const int skipped = offset - work.unit.head * weight;
       const int taken = min(weight - skipped, left);
-      work.block_begin = work.unit.key_begin / kKeyBlock + skipped;
-      work.num_blocks = p.whole_units ? num_blocks_of(work.unit) : taken;
-      work.first_block = me;
-      work.split = 0;
-      work.num_splits = 1;
-      if (taken < weight) {
-        work.first_block = shares.owner(at - skipped);
-        work.split = me - work.first_block;
-        work.num_splits = shares.owner(at - skipped + weight - 1) - work.first_block + 1;
-      }
-      set_merge(p, work);
-      bringer.bring(work);
+      const int key_blocks = num_blocks_of(work.unit);
+      const int before = max(0, skipped - p.unit_cost);
+      work.block_begin = work.unit.key_begin / kKeyBlock + before;
+      work.num_blocks = p.whole_units ? key_blocks : max(0, skipped + taken - p.unit_cost) - before;
+      const int unit_at = at - skipped;
       offset += taken;
       at += taken;
       left -= taken;
+      if (work.num_blocks == 0) continue;
+      work.first_block = me;
+      work.split = 0;
+      work.num_splits = 1;
+      if (work.num_blocks < key_blocks) {
+        work.first_block = shares.owner(unit_at + p.unit_cost);
+        work.split = me - work.first_block;
+        work.num_splits = shares.owner(unit_at + weight - 1) - work.first_block + 1;
+      }
+      set_merge(p, work);
+      bringer.bring(work);
+      work.number += work.num_blocks;
     }
   }
   if (!bringer.waited) device::wait_for_inputs();
@@ -379,47 +393,53 @@ __device__ __forceinline__ void put_sums(const AttentionArgs& p, const StreamWor
   put_columns<Tile, 0>(p, work, row_tiles, shared);
 }
 
+__device__ __forceinline__ int row_tiles_of(const StreamWork& work) {
+  return work.unit.num_rows <= 16 ? 1 : work.unit.num_rows <= 32 ? 2 : 4;
+}
+template <typename Tile>
+__device__ __forceinline__ int warp_of_group() {
+  return static_cast<int>(threadIdx.x) / 32 % Tile::kWarps;
+}
+
 // Both groups: all work that warp 8 hands over, then what is shared with other blocks.
 template <typename Tile>
 __device__ void attend_share(const AttentionArgs& p, uint32_t stages, StreamShared<Tile>& shared) {
   const int lane = threadIdx.x % 32;
-  const int warp = threadIdx.x / 32 % Tile::kWarps;
-  int number = 0;  // of stages
-  int num_unmerged = 0;
   uint32_t work_parity = 0;
   for (;;) {
     device::wait_parity(shared_address(&shared.work_full), work_parity);
     const StreamWork& work = shared.work[work_parity];
     work_parity ^= 1;
     if (work.num_blocks == 0) break;
-    const int row_tiles = work.unit.num_rows <= 16 ? 1 : work.unit.num_rows <= 32 ? 2 : 4;
-    // Beside the copy engine, which has keys to bring first.
-    if (number == 0) device::wait_for_inputs();
-    copy_queries<Tile>(p, work.unit, 16 * row_tiles, shared_address(shared.queries));
-    copy_async_commit();
-    copy_async_wait<0>();
-    sync_threads(kGroupsBarrier, Tile::kThreads);
+    const int row_tiles = row_tiles_of(work);
+    if (work.number == 0) {
+      device::wait_for_inputs();
+      copy_queries<Tile>(p, work.unit, 16 * row_tiles, shared_address(shared.queries));
+      copy_async_commit();
+      copy_async_wait<0>();
+      device::fence_shared_for_async();
+      sync_threads(kGroupsBarrier, Tile::kThreads);
+    }
     Queries<Tile> queries;
-    queries.load(shared_address(shared.queries) + 2 * 16 * (warp % row_tiles) * Tile::kKeyStride);
+    queries.load(shared_address(shared.queries) +
+                 2 * 16 * (warp_of_group<Tile>() % row_tiles) * Tile::kKeyStride);
     __syncwarp();
     if (lane == 0) device::arrive(shared_address(&shared.work_empty));
 
     RowSums<Tile> sums;
-    attend_stages(p, work, row_tiles, number, stages, shared, queries, sums);
+    attend_stages(p, work, row_tiles, work.number, stages, shared, queries, sums);
     // A single block is one group's alone.
-    const int group = work.num_blocks > 1 ? 0 : number & 1;
+    const int group = work.num_blocks > 1 ? 0 : work.number & 1;
     if (work.num_blocks > 1) join_groups(sums, shared);
-    number += work.num_blocks;
     if (static_cast<int>(threadIdx.x) / (Tile::kThreads / 2) == group) {
-      share_sums(sums, shared.sums, warp);
+      share_sums(sums, shared.sums, warp_of_group<Tile>());
     }
     sync_threads(kGroupsBarrier, Tile::kThreads);
-    put_sums<Tile>(p, work, row_tiles, shared.sums);
-    const bool whole = work.num_splits == 1;
-    if (!whole && threadIdx.x == 0) shared.unmerged[num_unmerged] = work;
+    put_sums<Tile>(p, work, row_tiles_of(work), shared.sums);
+    if (work.num_splits > 1 && threadIdx.x == 0) shared.unmerged[shared.num_unmerged++] = work;
     sync_threads(kGroupsBarrier, Tile::kThreads);
-    if (!whole) ++num_unmerged;
   }
+  const int num_unmerged = shared.num_unmerged;
   if (num_unmerged == 0) return;
   // Two shared units are a group's each.
   const int warps = num_unmerged == 1 ? 2 * Tile::kWarps : Tile::kWarps;
@@ -442,7 +462,12 @@ __global__ void __launch_bounds__(Tile::kBlockThreads, 1)
   const uint32_t stages = (shared_address(stream_shared) + 1023) & ~1023u;
   auto& shared = *reinterpret_cast<StreamShared<Tile>*>(stream_shared +
                                                         (stages - shared_address(stream_shared)));
+  for (int i = threadIdx.x; i < Tile::kQueryBytes / 16; i += Tile::kBlockThreads) {
+    reinterpret_cast<uint4*>(shared.queries)[i] = make_uint4(0, 0, 0, 0);
+  }
+  device::fence_shared_for_async();
   if (threadIdx.x == 0) {
+    shared.num_unmerged = 0;
     for (int s = 0; s < Tile::kStages; ++s) {
       device::init_barrier(shared_address(&shared.full[s]), 1);
       device::init_barrier(shared_address(&shared.empty[s]), Tile::kWarps);

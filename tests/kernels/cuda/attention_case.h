@@ -244,7 +244,9 @@ struct AttentionCase {
     }
     const std::string where =
         name() + ": run " + std::to_string(s) + ", kv head " + std::to_string(head);
-    EXPECT_LT(relative_error(got, wanted), 4e-3) << where << worst(got, wanted, rows);
+    // A few results may all hang on one key's weight, so that nothing averages out.
+    EXPECT_LT(relative_error(got, wanted), got.size() < 64 ? 8e-3 : 4e-3)
+        << where << worst(got, wanted, rows);
     double largest = 0;
     for (const double x : wanted.data) largest = std::max(largest, std::fabs(x));
     EXPECT_LE(max_difference(got, wanted), 0.02 * largest) << where << worst(got, wanted, rows);

@@ -66,7 +66,7 @@ TEST(AttentionPlan, PartialResultsFitTheWorkspace) {
 }
 
 TEST(AttentionPlan, StreamsTakeOneBlockOfEachMultiprocessor) {
-  EXPECT_EQ(plan_stream(step(1, 1, 4096), kSms, {}).blocks, 65);
+  EXPECT_EQ(plan_stream(step(1, 1, 4096), kSms, {}).blocks, 66);
   EXPECT_EQ(plan_stream(step(16, 1, 4096), kSms, {}).blocks, kSms);
   EXPECT_EQ(plan_stream(step(256, 8, 4096), kSms, {}).blocks, kSms);
   EXPECT_EQ(plan_stream(step(256, 8, 4096), kSms, {}).tiles, 2);
