@@ -217,8 +217,8 @@ Result<void> bench_case(const Case& of, const std::vector<Variant>& variants) {
 
 int run(const std::string& only) {
   const std::vector<Variant> decode = {{"default", {}},
-                                       {"cost 0", {.wish = "tma", .unit_cost = 0}},
-                                       {"cost 2", {.wish = "tma", .unit_cost = 2}}};
+                                       {"mma_sync", {.wish = "mma_sync"}},
+                                       {"cost 0", {.wish = "tma", .unit_cost = 0}}};
   const std::vector<Variant> prompt = {{"mma_sync", {.wish = "mma_sync"}},
                                        {"wgmma_sm90", {.wish = "wgmma_sm90"}}};
 

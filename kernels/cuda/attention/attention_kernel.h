@@ -21,7 +21,7 @@ struct AttentionKernel {
   // Lets those that fit into `bytes_max` use their shared memory; once, before the first launch.
   void (*allow_shared)(int64_t bytes_max) = nullptr;
   void (*decode)(const AttentionArgs& p, dim3 grid, bool deep_ring, cudaStream_t stream) = nullptr;
-  // `blocks` fewer than units where these have one row tile: they take them in turns.
+  // Fewer blocks than units, where these have one or two row tiles, take them in turns.
   void (*window)(const AttentionArgs& p, int32_t blocks, int32_t row_tiles,
                  cudaStream_t stream) = nullptr;
   void (*prompt)(const AttentionArgs& p, dim3 grid, cudaStream_t stream) = nullptr;

@@ -24,6 +24,7 @@ struct AttentionLaunch {
     const int64_t bytes = std::min(window_bytes(kDecodeTileRows / 16), bytes_max);
     allow(attention_window_kernel<Window, 1, false>, bytes, bytes_max);
     allow(attention_window_kernel<Window, 1, true>, bytes, bytes_max);
+    allow(attention_window_kernel<Window, 2, true>, bytes, bytes_max);
     allow(attention_window_kernel<Window, 2, false>, bytes, bytes_max);
     allow(attention_window_kernel<Window, 4, false>, bytes, bytes_max);
     allow(attention_prompt_kernel<Prompt>, Prompt::kSharedBytes, bytes_max);
@@ -48,9 +49,12 @@ struct AttentionLaunch {
         turns ? dim3(static_cast<unsigned>(blocks))
               : dim3(static_cast<unsigned>(per_run), static_cast<unsigned>(p.num_runs)),
         dim3(Window::kThreads), window_bytes(row_tiles)};
-    const auto kernel = turns            ? attention_window_kernel<Window, 1, true>
-                        : row_tiles == 1 ? attention_window_kernel<Window, 1, false>
-                        : row_tiles == 2 ? attention_window_kernel<Window, 2, false>
+    const auto one = turns ? attention_window_kernel<Window, 1, true>
+                           : attention_window_kernel<Window, 1, false>;
+    const auto two = turns ? attention_window_kernel<Window, 2, true>
+                           : attention_window_kernel<Window, 2, false>;
+    const auto kernel = row_tiles == 1   ? one
+                        : row_tiles == 2 ? two
                                          : attention_window_kernel<Window, 4, false>;
     launch(kernel, shape, stream, p);
   }

@@ -66,7 +66,7 @@ WindowPlan plan_window(const AttentionParams& p, int32_t num_sms) {
   plan.tiles = ceil_div(packed, kDecodeTileRows);
   plan.row_tiles = packed <= 16 ? 1 : packed <= 32 ? 2 : 4;
   plan.blocks = p.runs.num_runs * plan.tiles * p.kv.kv_heads;
-  if (plan.row_tiles == 1) plan.blocks = std::min(plan.blocks, 2 * num_sms);
+  if (plan.row_tiles <= 2) plan.blocks = std::min(plan.blocks, 2 * num_sms);
   return plan;
 }
 

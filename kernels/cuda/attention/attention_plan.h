@@ -45,7 +45,8 @@ bool takes_window(const AttentionParams& p);
 struct WindowPlan {
   int32_t tiles = 0;
   int32_t row_tiles = 0;  // times 16 packed rows of a block: 1, 2 or 4
-  // One a unit; of one row tile two a multiprocessor at most, which take the units in turns.
+  // One a unit; of one or two row tiles two a multiprocessor at most, which take the units in
+  // turns.
   int32_t blocks = 0;
 };
 WindowPlan plan_window(const AttentionParams& p, int32_t num_sms);

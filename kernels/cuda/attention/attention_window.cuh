@@ -33,6 +33,7 @@ struct WindowPlace {
   // Of packed rows:
   float sink[kDecodeTileRows];  // a power of two
   int32_t out_row[kDecodeTileRows];
+  int32_t sight_end[kDecodeTileRows];  // behind the last key that it sees
 };
 
 struct WindowShared {
@@ -60,6 +61,7 @@ __device__ __forceinline__ void find_window(const AttentionArgs& p, int run, int
   const bool there = row < unit.num_rows;
   place.sink[row] = there ? sink_of(p, unit, row) : kNever;
   place.out_row[row] = there ? static_cast<int32_t>(row_of(p, unit, row)) : 0;
+  place.sight_end[row] = there ? unit.position + (unit.first + row) / p.group + 1 : 0;
   if (row == 0) {
     place.unit = unit;
     place.num = num;
@@ -293,7 +295,11 @@ __device__ __forceinline__ void attend_window(const AttentionArgs& p, const Wind
     const bool edge = key < place.all_begin || key + 16 > place.all_end;
 #pragma unroll
     for (int t = 0; t < kRowTiles; ++t) {
-      if (edge) mask(scores.values[t], sight_of(p, place.unit, 16 * t), key);
+      if (edge) {
+        const int low = place.sight_end[16 * t + lane_row];
+        const int high = place.sight_end[16 * t + 8 + lane_row];
+        mask(scores.values[t], Sight{{low - p.window, high - p.window}, {low, high}}, key);
+      }
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         const float largest = scores.largest(t, r) * p.scale_log2;
@@ -344,13 +350,14 @@ __device__ __forceinline__ void attend_window(const AttentionArgs& p, const Wind
 }
 
 // --- Kernel: grid (tiles * kv_heads, runs); where kTurns, grid (blocks), which take the units of
-// one row tile in turns ---------------------------------------------------------------------------
+// one or two row tiles in turns
+// ---------------------------------------------------------------------------
 template <typename Tile, int kRowTiles, bool kTurns>
 __global__ void __launch_bounds__(Tile::kThreads, 2)
     attention_window_kernel(const __grid_constant__ AttentionArgs p) {
   static_assert(Tile::kWarps == WindowShape<Tile>::kChunks, "a warp has its 16 keys");
   static_assert(kDecodeTileRows <= Tile::kThreads, "a thread finds a row");
-  static_assert(!kTurns || kRowTiles == 1, "registers are few");
+  static_assert(!kTurns || kRowTiles <= 2, "registers are few");
   extern __shared__ __align__(128) uint8_t attention_shared[];
   __shared__ WindowShared shared;
   device::let_next_start();
@@ -388,7 +395,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
       if (more) find_window(p, index / per_run, index % per_run, next);
       copy_async_wait<0>();
       __syncthreads();
-      attend_window<Tile, 1>(p, *place, more ? &next : nullptr, attention_shared, shared);
+      attend_window<Tile, kRowTiles>(p, *place, more ? &next : nullptr, attention_shared, shared);
       if (!more) return;
       __syncthreads();
       copy_window_values<Tile, 1>(p, next, 0, next.num, next.num, keys_at);

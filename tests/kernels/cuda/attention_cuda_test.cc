@@ -199,6 +199,15 @@ TEST(AttentionCuda, WindowsOfEverySize) {
   }
 }
 
+TEST(AttentionCuda, MoreWindowsThanBlocks) {
+  SKIP_WITHOUT_GPU();
+  for (const int32_t rows : {1, 2, 4, 7}) {
+    std::vector<AttentionRun> runs;
+    for (int32_t s = 0; s < 290; ++s) runs.push_back({s % 5 == 3 ? 0 : s * 37 % 400 + 8, rows});
+    check(window_layer(), runs, 40);
+  }
+}
+
 TEST(AttentionCuda, SinksWithoutAWindow) {
   SKIP_WITHOUT_GPU();
   for (const Sinks sinks : kSinks) {
