@@ -56,6 +56,8 @@ struct StreamShared {
   StreamWork work[2];  // in turns: one is read while the next is written
   StreamWork unmerged[2];
   int32_t num_unmerged;
+  StreamPlace place;
+  int32_t warp_weights[Tile::kBlockThreads / 32];
   uint64_t full[Tile::kStages];
   uint64_t empty[Tile::kStages];
   uint64_t work_full;
@@ -123,51 +125,59 @@ struct Shares {
   }
 };
 
-// The shares, and where this block's begins. Called by one warp: a lane has a few runs, one behind
-// the other.
-struct FoundShare {
-  Shares shares;
-  StreamPlace place;
-};
-__device__ __forceinline__ FoundShare find_share(const AttentionArgs& p) {
+// Inclusive sum over the block's threads, and over all of them.
+template <typename Tile>
+__device__ __forceinline__ int2 scan(StreamShared<Tile>& shared, int value) {
+  const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
-  const int lane_runs = (p.num_runs + 31) / 32;
-  const int first = lane * lane_runs;
-  const int last = min(first + lane_runs, p.num_runs);
-  int weight = 0;
-#pragma unroll 4
-  for (int run = first; run < last; ++run) weight += weight_of_run(p, place_of(p, run), run);
-  int end = weight;  // of the lane's runs, behind all before
-#pragma unroll
   for (int o = 1; o < 32; o *= 2) {
-    const int more = __shfl_up_sync(kAllLanes, end, o);
-    if (lane >= o) end += more;
+    const int more = __shfl_up_sync(kAllLanes, value, o);
+    if (lane >= o) value += more;
   }
-  FoundShare out = {};
-  out.shares.weight = __shfl_sync(kAllLanes, end, 31);
-  out.shares.num =
-      min(static_cast<int>(gridDim.x), (out.shares.weight + p.share_min - 1) / p.share_min);
-  if (static_cast<int>(blockIdx.x) >= out.shares.num) return out;
-  const int begin = out.shares.begin(static_cast<int>(blockIdx.x));
-  // One lane has it.
-  const bool mine = begin < end && begin >= end - weight;
-  int run = first;
-  int offset = begin - (end - weight);
-  if (mine && lane_runs > 1) {
-    for (int before = 0;; ++run) {
-      const int of_run = weight_of_run(p, place_of(p, run), run);
-      if (offset < before + of_run) {
-        offset -= before;
-        break;
-      }
-      before += of_run;
+  __syncthreads();
+  if (lane == 31) shared.warp_weights[warp] = value;
+  __syncthreads();
+  int all = 0;
+#pragma unroll
+  for (int w = 0; w < Tile::kBlockThreads / 32; ++w) {
+    if (w < warp) value += shared.warp_weights[w];
+    all += shared.warp_weights[w];
+  }
+  return make_int2(value, all);
+}
+
+// The shares; and in shared.place where this block's begins. Called by the whole block, which sees
+// shared.place after a barrier.
+template <typename Tile>
+__device__ Shares find_share(const AttentionArgs& p, StreamShared<Tile>& shared) {
+  constexpr int kThreads = Tile::kBlockThreads;
+  int run = static_cast<int>(threadIdx.x);
+  RunPlace place = {};
+  if (run < p.num_runs) place = place_of(p, run);
+  int weight = weight_of_run(p, place, run);
+  int2 sums = scan(shared, weight);
+  Shares shares = {sums.y, 0};
+  if (p.num_runs > kThreads) {
+    int more = 0;
+    for (int later = run + kThreads; later < p.num_runs; later += kThreads) {
+      more += weight_of_run(p, place_of(p, later), later);
     }
+    shares.weight += scan(shared, more).y;
   }
-  const int owner = __ffs(__ballot_sync(kAllLanes, mine)) - 1;
-  out.place.run = __shfl_sync(kAllLanes, run, owner);
-  out.place.offset = __shfl_sync(kAllLanes, offset, owner);
-  out.place.of = place_of(p, out.place.run);
-  return out;
+  shares.num = min(static_cast<int>(gridDim.x), (shares.weight + p.share_min - 1) / p.share_min);
+  if (static_cast<int>(blockIdx.x) >= shares.num) return shares;
+  const int begin = shares.begin(static_cast<int>(blockIdx.x));
+  for (int before = 0;;) {
+    const int from = before + sums.x - weight;
+    if (begin >= from && begin < from + weight) shared.place = {run, begin - from, place};
+    before += sums.y;
+    if (before > begin) return shares;
+    run += kThreads;
+    place = {};
+    if (run < p.num_runs) place = place_of(p, run);
+    weight = weight_of_run(p, place, run);
+    sums = scan(shared, weight);
+  }
 }
 
 }  // namespace mimo::kernels::cuda

@@ -115,16 +115,15 @@ struct Bringer {
 
 // This block's share, unit by unit, then word that there is no more.
 template <typename Tile>
-__device__ void bring_share(const AttentionArgs& p, Bringer<Tile>& bringer) {
+__device__ void bring_share(const AttentionArgs& p, const Shares& shares, Bringer<Tile>& bringer) {
   const int me = static_cast<int>(blockIdx.x);
-  const auto [shares, begin] = find_share(p);
   StreamWork work = {};
   if (me < shares.num) {
     int at = shares.begin(me);
     int left = shares.begin(me + 1) - at;
-    int offset = begin.offset;
-    int run = begin.run;
-    RunPlace place = begin.of;
+    int offset = bringer.shared.place.offset;
+    int run = bringer.shared.place.run;
+    RunPlace place = bringer.shared.place.of;
     int tile = 0;
     while (left > 0) {
       work.unit = tile_of(p, place, run, tile);
@@ -352,7 +351,7 @@ __device__ __forceinline__ void put_columns(const AttentionArgs& p, const Stream
   const int columns = kColumns > 0 ? kColumns : p.v_dim / 4;
   const int parts = Tile::kWarps / row_tiles;
   const int64_t first_row = partial_of(work.first_block, work.split) * kDecodeTileRows;
-#pragma unroll 2
+#pragma unroll 1
   for (int i = threadIdx.x; i < unit.num_rows * columns; i += Tile::kThreads) {
     const int row = i / columns;
     const int column = i - row * columns;
@@ -479,10 +478,11 @@ __global__ void __launch_bounds__(Tile::kBlockThreads, 1)
     device::prefetch_map(k_map);
     device::prefetch_map(v_map);
   }
+  const Shares shares = find_share(p, shared);
   __syncthreads();
   if (threadIdx.x >= Tile::kThreads) {
     Bringer<Tile> bringer{p, k_map, v_map, shared, stages};
-    bring_share(p, bringer);
+    bring_share(p, shares, bringer);
     write_zero_units(p);
   } else {
     attend_share(p, stages, shared);

@@ -349,9 +349,8 @@ __device__ __forceinline__ void attend_window(const AttentionArgs& p, const Wind
   }
 }
 
-// --- Kernel: grid (tiles * kv_heads, runs); where kTurns, grid (blocks), which take the units of
-// one or two row tiles in turns
-// ---------------------------------------------------------------------------
+// --- Kernel: grid (tiles * kv_heads, runs) ------------------------------------------------------
+// Where kTurns, grid (blocks), which take the units in turns; these have one or two row tiles.
 template <typename Tile, int kRowTiles, bool kTurns>
 __global__ void __launch_bounds__(Tile::kThreads, 2)
     attention_window_kernel(const __grid_constant__ AttentionArgs p) {
