@@ -67,7 +67,7 @@ Result<void> AttentionOps::prepare(const StepLimits& limits) {
 }
 
 Result<void> AttentionOps::prepare_parts(int32_t v_dim_max) {
-  const int64_t rows = int64_t{2} * context_.num_sms() * kDecodeTileRows;
+  const int64_t rows = stream_parts_max(context_.num_sms()) * kDecodeTileRows;
   const auto all_bits_set = [this](int64_t count) -> Result<float*> {
     TRY_ASSIGN(float* const out, context_.allocate_array<float>(count, Purpose::kWorkspace));
     CUDA_CHECK(

@@ -75,8 +75,10 @@ int32_t box_rows_of(const AttentionParams& p) {
 }
 
 int64_t decode_partials_max(int32_t num_sms, const DecodeTuning& tuning) {
-  return int64_t{std::max(tuning.blocks_per_sm, 2)} * num_sms;
+  return int64_t{tuning.blocks_per_sm} * num_sms;
 }
+
+int64_t stream_parts_max(int32_t num_sms) { return int64_t{2} * num_sms; }
 
 int32_t prompt_tiles_max(const AttentionParams& p) {
   const int64_t group = p.num_q_heads / p.kv.kv_heads;

@@ -35,9 +35,10 @@ DecodePlan plan_decode(const AttentionParams& p, int32_t num_sms, const DecodeTu
 
 // The kernel that was measured to be fastest on an H200: without a window "wgmma_sm90" where there
 // are prompts (8k tokens: 615 us, mma_sync 1220) and "tma" where there are none, else "mma_sync".
-// 16 heads of 192/128, us, mma_sync and tma: one run of 4k 16.3 and 10.8, of 32k 30.1 and 16.2; 16
-// of 4k 24.7 and 25.3; 64 of 32k 343 and 336; 64 of 1 to 32k 209 and 110; 16 of 4k with 4 rows 51
-// and 36.
+// 16 heads of 192/128, us, mma_sync and tma: one run of 4k 16.3 and 6.8, of 32k 30.1 and 12.2; 16
+// of 4k 24.9 and 18.6; 64 of 32k 343 and 329; 256 of 4k 173 and 171; 64 of 1 to 32k 211 and 102; 16
+// of 4k with 4 rows 51 and 31. Windows of 128, by their own kernel: 1, 16, 64, 256 runs 2.4, 3.0,
+// 4.2, 15.0. Behind a product that fills every multiprocessor it all takes 1 to 3 us more.
 const char* measured_wish(const AttentionParams& p, int32_t capability);
 
 // Whether all keys that a run's decode rows see fit the window kernel.
@@ -68,8 +69,10 @@ StreamPlan plan_stream(const AttentionParams& p, int32_t num_sms, const DecodeTu
 int32_t box_rows_of(const AttentionParams& p);
 
 // Blocks whose partial results the workspace must hold, at most: plan_decode() never asks for more
-// where splits_max > 1, and the streaming kernel's blocks have two each.
+// where splits_max > 1.
 int64_t decode_partials_max(int32_t num_sms, const DecodeTuning& tuning);
+// The same for the streaming kernel, whose blocks have two places each.
+int64_t stream_parts_max(int32_t num_sms);
 
 // The prompt kernel's blocks for each kv head: a bound of the tiles that its runs may have.
 int32_t prompt_tiles_max(const AttentionParams& p);

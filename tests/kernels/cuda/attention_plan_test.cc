@@ -71,8 +71,7 @@ TEST(AttentionPlan, StreamsTakeOneBlockOfEachMultiprocessor) {
   EXPECT_EQ(plan_stream(step(256, 8, 4096), kSms, {}).blocks, kSms);
   EXPECT_EQ(plan_stream(step(256, 8, 4096), kSms, {}).tiles, 2);
   EXPECT_FALSE(plan_stream(step(256, 8, 4096), kSms, {}).whole_units);
-  EXPECT_LE(2 * plan_stream(step(256, 8, 4096), kSms, {}).blocks,
-            decode_partials_max(kSms, {.blocks_per_sm = 1}));
+  EXPECT_LE(2 * plan_stream(step(256, 8, 4096), kSms, {}).blocks, stream_parts_max(kSms));
 }
 
 TEST(AttentionPlan, StreamsTakeAShortWindowWhole) {
