@@ -35,10 +35,11 @@ DecodePlan plan_decode(const AttentionParams& p, int32_t num_sms, const DecodeTu
 
 // The kernel that was measured to be fastest on an H200: without a window "wgmma_sm90" where there
 // are prompts (8k tokens: 615 us, mma_sync 1220) and "tma" where there are none, else "mma_sync".
-// 16 heads of 192/128, us, mma_sync and tma: one run of 4k 16.3 and 6.8, of 32k 30.1 and 12.2; 16
-// of 4k 24.9 and 18.6; 64 of 32k 343 and 329; 256 of 4k 173 and 171; 64 of 1 to 32k 211 and 102; 16
-// of 4k with 4 rows 51 and 31. Windows of 128, by their own kernel: 1, 16, 64, 256 runs 2.4, 3.0,
-// 4.2, 15.0. Behind a product that fills every multiprocessor it all takes 1 to 3 us more.
+// 16 heads of 192/128, us, mma_sync and tma: one run of 4k 16.4 and 6.8, of 32k 30.1 and 12.2; 16
+// of 4k 24.9 and 18.7; 64 of 32k 343 and 328; 256 of 4k 173 and 171 to 176; 64 of 1 to 32k 211 and
+// 104; 16 of 4k with 4 rows 51 and 31. Windows of 128, by their own kernel: 1, 16, 64, 256 runs
+// 2.4, 3.1, 4.2, 15.0. Behind a product that fills every multiprocessor these and short runs take
+// 2 to 4 us more: nothing can be asked for while it holds all shared memory.
 const char* measured_wish(const AttentionParams& p, int32_t capability);
 
 // Whether all keys that a run's decode rows see fit the window kernel.
