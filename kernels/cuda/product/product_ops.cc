@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "kernels/cuda/product/finish.h"
 #include "kernels/cuda/product/qkv_target.h"
+#include "kernels/cuda/product/resident.h"
 #include "kernels/cuda/product/stream.h"
 #include "kernels/cuda/product/stream_plan.h"
 #include "kernels/cuda/product/swap.h"
@@ -48,6 +49,8 @@ struct ProductOps::State {
   StreamParams stream_params(const Input& x, const DeviceMatrix& w) const;
   Input quantised(const Input& x, const DeviceMatrix& w, int32_t num_rows);
   void dense(const Input& x, const DeviceMatrix& w, StreamOut kind, void* out, int32_t num_tokens);
+  bool resident_dense(const Input& x, const DeviceMatrix& w, StreamOut kind, void* out,
+                      int32_t num_tokens);
   bool swap_experts(const ExpertsParams& p);
   void stream_experts(const ExpertsParams& p, int32_t tile_rows);
   void tile_experts(const ExpertsParams& p);
@@ -56,6 +59,7 @@ struct ProductOps::State {
   DeviceContext& context;
   TileGemm tile;
   std::optional<product::SwapStream> swap;
+  std::optional<product::ResidentStream> resident;
   StepLimits limits;
   int64_t q_max = 0;
   int64_t q_scales_max = 0;
@@ -86,8 +90,22 @@ Input ProductOps::State::quantised(const Input& x, const DeviceMatrix& w, int32_
   return {.values = x.values, .q = q, .q_scales = q_scales};
 }
 
+// False: it cannot be computed so, and nothing was done.
+bool ProductOps::State::resident_dense(const Input& x, const DeviceMatrix& w, StreamOut kind,
+                                       void* out, int32_t num_tokens) {
+  const auto shape = resident->choose(w, kind, nullptr, num_tokens);
+  if (!shape.has_value()) return false;
+  StreamParams params = stream_params(quantised(x, w, num_tokens), w);
+  params.out_kind = kind;
+  params.out = out;
+  params.num_tokens = num_tokens;
+  resident->run(params, *shape);
+  return true;
+}
+
 void ProductOps::State::dense(const Input& x, const DeviceMatrix& w, StreamOut kind, void* out,
                               int32_t num_tokens) {
+  if (resident_dense(x, w, kind, out, num_tokens)) return;
   const int32_t token_rows = product::swap_token_rows(num_tokens);
   const auto swapped = swap->choose(w, kind, nullptr, token_rows, kOneTile);
   const auto shape = product::choose_dense(w.dtype, w.cols, num_tokens, context.shared_bytes_max());
@@ -260,6 +278,7 @@ Result<void> ProductOps::prepare(const StepLimits& limits) {
   }
   product::prepare_stream(context_);
   TRY_ASSIGN(s.swap, product::SwapStream::create(context_));
+  TRY_ASSIGN(s.resident, product::ResidentStream::create(context_, *s.swap));
   return s.tile.prepare(limits);
 }
 
@@ -272,6 +291,16 @@ void ProductOps::qkv(const QkvParams& p) {
   if (num_tokens == 0) return;
   const product::QkvTarget target = product::qkv_target(p);
   const Input x = {p.x.values, p.x.q, p.x.q_scales};
+  const bool ready = x.q != nullptr || w.dtype != DType::kF8E4m3;
+  const auto held =
+      ready ? s.resident->choose(w, StreamOut::kQkv, &target, num_tokens) : std::nullopt;
+  if (held.has_value()) {
+    StreamParams params = s.stream_params(x, w);
+    params.out_kind = StreamOut::kQkv;
+    params.num_tokens = num_tokens;
+    params.target = target;
+    return s.resident->run(params, *held);
+  }
   const auto swapped =
       s.swap->choose(w, StreamOut::kQkv, &target, product::swap_token_rows(num_tokens), kOneTile);
   const auto shape =

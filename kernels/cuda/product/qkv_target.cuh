@@ -16,10 +16,12 @@ struct Place {
 
 __device__ __forceinline__ Place place_of(const QkvTarget& target, int32_t token) {
   const int32_t run = target.row_run[token];
+  // All three asked for before any is looked at: each takes some 300 ns to come.
   const int32_t context = target.context[run];
-  if (context == 0) return {0, -1};
-  const int32_t position = context - (target.row_begin[run + 1] - token);
+  const int32_t row_end = target.row_begin[run + 1];
   const int32_t table = target.slot == nullptr ? run : target.slot[run];
+  if (context == 0) return {0, -1};
+  const int32_t position = context - (row_end - token);
   const int32_t entry = (position / target.page_tokens) % target.stride;
   const int32_t page = target.pages[int64_t{table} * target.stride + entry];
   return {position, page * target.kv_heads * target.page_tokens + position % target.page_tokens};

@@ -58,6 +58,17 @@ __device__ __forceinline__ RowPair row_pair(const StreamArgs& p, int32_t sixteen
   return out;
 }
 
+// The weight rows of lane group `g` of sixteen rows, in the order of the boxes.
+__device__ __forceinline__ RowPair swap_rows(const StreamArgs& p, int32_t sixteen, int32_t g) {
+  if (p.out_kind != StreamOut::kQkv) return row_pair(p, sixteen, g);
+  const int32_t first = sixteen / 4 * 64;
+  if (first >= p.rows) return {-1, -1, -1};
+  const int32_t in_half = sixteen % 4 * 8 + g;
+  const int32_t rotated = (p.target.num_q_heads + p.target.kv_heads) * p.target.k_dim;
+  const bool turns = first < rotated && first % p.target.k_dim == 0;
+  return {first + in_half, first + 32 + in_half, turns ? in_half : -1};
+}
+
 __device__ __forceinline__ float silu_mul(float gate, float up) {
   return gate / (1.0f + __expf(-gate)) * up;
 }

@@ -135,17 +135,6 @@ __device__ void produce(const SwapArgs& p, uint32_t shared, Units units) {
   }
 }
 
-// The weight rows of lane group `g` of sixteen rows, in the order of the boxes.
-__device__ __forceinline__ RowPair swap_rows(const StreamArgs& p, int32_t sixteen, int32_t g) {
-  if (p.out_kind != StreamOut::kQkv) return row_pair(p, sixteen, g);
-  const int32_t first = sixteen / 4 * 64;
-  if (first >= p.rows) return {-1, -1, -1};
-  const int32_t in_half = sixteen % 4 * 8 + g;
-  const int32_t rotated = (p.target.num_q_heads + p.target.kv_heads) * p.target.k_dim;
-  const bool turns = first < rotated && first % p.target.k_dim == 0;
-  return {first + in_half, first + 32 + in_half, turns ? in_half : -1};
-}
-
 // The scales of a warp's sixteen rows: lane i has those of the slice's block i. One for each eight
 // rows: rows_per_scale is a multiple of 8.
 struct RowScales {
@@ -402,6 +391,8 @@ int32_t clusters_at_once(const DeviceContext& context, int32_t size) {
   return out;
 }
 
+}  // namespace
+
 PairedRows paired_rows(const DeviceMatrix& w, StreamOut out_kind) {
   if (out_kind == StreamOut::kQkv) {
     return {.pair_rows = 32,
@@ -422,8 +413,6 @@ PairedRows paired_rows(const DeviceMatrix& w, StreamOut out_kind) {
           .box_blocks = 1};
 }
 
-}  // namespace
-
 Result<SwapStream> SwapStream::create(const DeviceContext& context) {
   SwapStream out(context);
   if (context.capability() != 90) return out;
@@ -436,24 +425,30 @@ Result<SwapStream> SwapStream::create(const DeviceContext& context) {
   return out;
 }
 
+SwapProblem SwapStream::problem_of(const DeviceMatrix& w, StreamOut out_kind,
+                                   const QkvTarget* target) const {
+  CHECK((out_kind == StreamOut::kQkv) == (target != nullptr));
+  SwapProblem out = {.capability = context_->capability(),
+                     .dtype = w.dtype,
+                     .rows = w.rows,
+                     .cols = w.cols,
+                     .rows_per_scale = w.rows_per_scale,
+                     .clusters = clusters_,
+                     .shared_bytes_max = context_->shared_bytes_max()};
+  if (out_kind == StreamOut::kSiluMul) out.kind = SwapRows::kGateUp;
+  if (target != nullptr) {
+    out.kind = SwapRows::kHeads;
+    out.k_dim = target->k_dim;
+    out.half = target->half;
+  }
+  return out;
+}
+
 std::optional<SwapShape> SwapStream::choose(const DeviceMatrix& w, StreamOut out_kind,
                                             const QkvTarget* target, int32_t token_rows,
                                             double num_tiles, bool shares) const {
-  CHECK((out_kind == StreamOut::kQkv) == (target != nullptr));
-  SwapProblem problem = {.capability = context_->capability(),
-                         .dtype = w.dtype,
-                         .rows = w.rows,
-                         .cols = w.cols,
-                         .rows_per_scale = w.rows_per_scale,
-                         .clusters = clusters_};
-  if (out_kind == StreamOut::kSiluMul) problem.kind = SwapRows::kGateUp;
-  if (target != nullptr) {
-    problem.kind = SwapRows::kHeads;
-    problem.k_dim = target->k_dim;
-    problem.half = target->half;
-  }
-  const int32_t shared_max = context_->shared_bytes_max();
-  problem.shared_bytes_max = shares ? shared_half(shared_max) : shared_max;
+  SwapProblem problem = problem_of(w, out_kind, target);
+  if (shares) problem.shared_bytes_max = shared_half(problem.shared_bytes_max);
   return choose_swap(problem, token_rows, num_tiles);
 }
 

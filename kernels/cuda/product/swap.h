@@ -13,6 +13,9 @@
 
 namespace mimo::kernels::cuda::product {
 
+// A weight's rows by boxes of 128, those of a pair side by side whose results belong together.
+PairedRows paired_rows(const DeviceMatrix& w, StreamOut out_kind);
+
 // stream() on SM90, weights through the copy engine and wgmma. FP8 sums keep some 13 bits over 128
 // columns and are f32 from there on.
 //
@@ -23,6 +26,8 @@ class SwapStream {
   // On other parts: one that refuses everything.
   static Result<SwapStream> create(const DeviceContext& context);
 
+  // What the choice of a shape looks at.
+  SwapProblem problem_of(const DeviceMatrix& w, StreamOut out_kind, const QkvTarget* target) const;
   // How it would compute StreamParams with this weight, without looking at the shape in them. With
   // `shares` the next kernel finds room beside it.
   std::optional<SwapShape> choose(const DeviceMatrix& w, StreamOut out_kind,

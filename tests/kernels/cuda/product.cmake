@@ -1,8 +1,11 @@
 mimo_test(product_plan_test SOURCES product_plan_test.cc LINK mimo_cuda_product)
 mimo_test(product_swap_plan_test SOURCES product_swap_plan_test.cc LINK mimo_cuda_product)
+mimo_test(product_resident_plan_test SOURCES product_resident_plan_test.cc LINK mimo_cuda_product)
 mimo_test(product_swap_cuda_test SOURCES product_swap_cuda_test.cc LINK mimo_cuda_product
           LABELS gpu)
 mimo_test(product_cuda_test SOURCES product_cuda_test.cc LINK mimo_cuda_product LABELS gpu)
 mimo_test(product_qkv_cuda_test SOURCES product_qkv_cuda_test.cc LINK mimo_cuda_product LABELS gpu)
 mimo_test(product_experts_cuda_test SOURCES product_experts_cuda_test.cc LINK mimo_cuda_product
           LABELS gpu)
+mimo_test(product_resident_cuda_test SOURCES product_resident_cuda_test.cc
+          LINK mimo_cuda_product LABELS gpu)
