@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "base/check.h"
+#include "kernels/cuda/product/experts_few.h"
 #include "kernels/cuda/product/finish.h"
 #include "kernels/cuda/product/qkv_target.h"
 #include "kernels/cuda/product/resident.h"
@@ -60,6 +61,7 @@ struct ProductOps::State {
   TileGemm tile;
   std::optional<product::SwapStream> swap;
   std::optional<product::ResidentStream> resident;
+  std::optional<product::ExpertsFew> few;
   StepLimits limits;
   int64_t q_max = 0;
   int64_t q_scales_max = 0;
@@ -279,6 +281,7 @@ Result<void> ProductOps::prepare(const StepLimits& limits) {
   product::prepare_stream(context_);
   TRY_ASSIGN(s.swap, product::SwapStream::create(context_));
   TRY_ASSIGN(s.resident, product::ResidentStream::create(context_, *s.swap));
+  TRY_ASSIGN(s.few, product::ExpertsFew::create(context_, limits.hidden));
   return s.tile.prepare(limits);
 }
 
@@ -347,6 +350,12 @@ void ProductOps::experts(const ExpertsParams& p) {
   CHECK_EQ(gate_up.rows, 2 * down.cols);
   CHECK_EQ(gate_up.cols, p.x.cols);
   CHECK_EQ(gate_up.count, down.count);
+  if (product::experts_few_pays(p.num_tokens) && s.few->refusal(p) == nullptr) {
+    CHECK_LE(p.num_tokens, s.limits.tokens_max);
+    CHECK_LE(p.experts_per_token, s.limits.experts_per_token);
+    CHECK_LE(down.cols, s.limits.expert_cols_max);
+    return s.few->run(p, s.middle);
+  }
   if (!s.swap_experts(p)) {
     const int32_t tile_rows =
         product::choose_expert_rows({.gate_up_dtype = gate_up.dtype,

@@ -9,3 +9,7 @@ mimo_test(product_experts_cuda_test SOURCES product_experts_cuda_test.cc LINK mi
           LABELS gpu)
 mimo_test(product_resident_cuda_test SOURCES product_resident_cuda_test.cc
           LINK mimo_cuda_product LABELS gpu)
+mimo_test(product_experts_few_plan_test SOURCES product_experts_few_plan_test.cc
+          LINK mimo_cuda_product)
+mimo_test(product_experts_few_cuda_test SOURCES product_experts_few_cuda_test.cc
+          LINK mimo_cuda_product LABELS gpu)
