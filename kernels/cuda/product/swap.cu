@@ -10,6 +10,8 @@
 #include "kernels/cuda/product/stream_outputs.cuh"
 #include "kernels/cuda/product/swap_args.h"
 #include "kernels/cuda/product/swap_inputs.cuh"
+#include "kernels/cuda/product/swap_outputs.cuh"
+#include "kernels/cuda/product/swap_units.cuh"
 #include "kernels/cuda/product/wgmma_few.cuh"
 #include "kernels/device/mbarrier.cuh"
 #include "kernels/device/pdl.cuh"
@@ -33,7 +35,6 @@ struct Tile {
   static constexpr int kSums = kTokens / 2;  // of a thread
 };
 
-constexpr int kMathWarps = kSwapMathThreads / 32;
 constexpr int kThreads = kSwapMathThreads + 32;
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -72,43 +73,13 @@ __device__ __forceinline__ void init_barriers(const SwapShape& shape, uint32_t s
   Ring ring(shape, shared);
   for (int32_t s = 0; s < shape.stages; ++s) {
     device::init_barrier(ring.full(), 1);
-    device::init_barrier(ring.empty(), kMathWarps);
+    device::init_barrier(ring.empty(), kSwapMathWarps);
     ring.advance();
   }
   for (uint32_t buffer = 0; buffer < 2; ++buffer) {
     device::init_barrier(sums_barrier(shape, shared, buffer), 1);
   }
   device::fence_barriers();
-}
-
-// The units [begin, end) of a cluster, in the order of the tiles.
-struct Units {
-  int32_t begin;
-  int32_t end;
-};
-__device__ __forceinline__ Units units_of_cluster(const SwapArgs& p) {
-  const int64_t tiles = p.stream.tiles != nullptr ? __ldcg(p.stream.num_tiles) : 1;
-  const int64_t count = tiles * p.stream.units_per_tile;
-  const int64_t clusters = gridDim.x / p.shape.k_split;
-  const int64_t i = blockIdx.x / p.shape.k_split;
-  return {static_cast<int32_t>(i * count / clusters),
-          static_cast<int32_t>((i + 1) * count / clusters)};
-}
-
-__device__ __forceinline__ int32_t slice_of_block(const SwapShape& shape) {
-  return static_cast<int32_t>(blockIdx.x) % shape.k_split;
-}
-__device__ __forceinline__ Slice slice_of(const SwapShape& shape, int32_t i) {
-  return {i * shape.k_blocks / shape.k_split, (i + 1) * shape.k_blocks / shape.k_split};
-}
-
-__device__ __forceinline__ int32_t expert_of(const StreamArgs& p, int32_t tile) {
-  return p.tiles != nullptr ? __ldcg(p.tiles + tile).x : 0;
-}
-__device__ __forceinline__ TokenTile tokens_of(const StreamArgs& p, int32_t tile) {
-  if (p.tiles == nullptr) return {0, p.num_tokens};
-  const int4 found = __ldcg(p.tiles + tile);
-  return {found.y, found.z};
 }
 
 // One thread: all stages of all units.
@@ -135,34 +106,12 @@ __device__ void produce(const SwapArgs& p, uint32_t shared, Units units) {
   }
 }
 
-// The scales of a warp's sixteen rows: lane i has those of the slice's block i. One for each eight
-// rows: rows_per_scale is a multiple of 8.
-struct RowScales {
-  float a;
-  float b;
-};
-__device__ __forceinline__ RowScales row_scales(const StreamArgs& p, Slice slice, int32_t i) {
-  const int32_t tile = i / p.units_per_tile;
-  const int32_t warp = threadIdx.x / 32;
-  const int32_t block = slice.begin + static_cast<int32_t>(threadIdx.x % 32);
-  const RowPair rows = swap_rows(p, (i - tile * p.units_per_tile) * kMathWarps + warp, 0);
-  if (block >= slice.end) return {0.0f, 0.0f};
-  const float* const scales = p.w_scales + int64_t{expert_of(p, tile)} * p.w_scales_count + block;
-  const auto of = [&](int32_t row) {
-    return row < 0 ? 0.0f : __ldg(scales + int64_t{row / p.rows_per_scale} * p.scale_cols);
-  };
-  return {of(rows.a), of(rows.b)};
-}
-
-// total += one stage, which is free afterwards. `tokens` and `token_scales` are those of its block.
+// A stage's products: 128 columns by 64 rows of each warpgroup. `tokens` are those of its block.
 template <typename Tile>
-__device__ __forceinline__ void consume(const Ring& ring, uint32_t tokens,
-                                        const float* token_scales, float scale_a, float scale_b,
-                                        bool first, float (&sums)[Tile::kSums],
-                                        float (&total)[Tile::kSums]) {
+__device__ __forceinline__ void start_stage(const Ring& ring, uint32_t tokens, bool first,
+                                            float (&into)[Tile::kSums]) {
   const uint32_t weights = ring.stage() + threadIdx.x / 128 * (kSwapStageBytes / 2);
   device::wait_parity(ring.full(), ring.parity);
-  float(&into)[Tile::kSums] = Tile::kFp8 ? sums : total;
   device::hold(into);
   device::wgmma_begin();
 #pragma unroll
@@ -176,27 +125,77 @@ __device__ __forceinline__ void consume(const Ring& ring, uint32_t tokens,
     }
   }
   device::wgmma_commit();
-  device::wgmma_wait<0>();
+}
+
+// The stage of an `empty` barrier has been multiplied, all but the newest kPending have.
+template <int kPending, int kSums>
+__device__ __forceinline__ void end_stage(uint32_t empty, float (&into)[kSums]) {
+  device::wgmma_wait<kPending>();
   device::hold(into);
-  if (threadIdx.x % 32 == 0) device::arrive(ring.empty());
-  if constexpr (Tile::kFp8) {
+  if (threadIdx.x % 32 == 0) device::arrive(empty);
+}
+
+// total += sums of a block, scaled.
+template <typename Tile>
+__device__ __forceinline__ void add_scaled(const float* token_scales, float2 scale,
+                                           const float (&sums)[Tile::kSums],
+                                           float (&total)[Tile::kSums]) {
 #pragma unroll
-    for (int n = 0; n < Tile::kEights; ++n) {
-      const float2 x = *reinterpret_cast<const float2*>(token_scales + n * 8);
-      total[4 * n] += sums[4 * n] * (scale_a * x.x);
-      total[4 * n + 1] += sums[4 * n + 1] * (scale_a * x.y);
-      total[4 * n + 2] += sums[4 * n + 2] * (scale_b * x.x);
-      total[4 * n + 3] += sums[4 * n + 3] * (scale_b * x.y);
-    }
+  for (int n = 0; n < Tile::kEights; ++n) {
+    const float2 x = *reinterpret_cast<const float2*>(token_scales + n * 8);
+    total[4 * n] += sums[4 * n] * (scale.x * x.x);
+    total[4 * n + 1] += sums[4 * n + 1] * (scale.x * x.y);
+    total[4 * n + 2] += sums[4 * n + 2] * (scale.y * x.x);
+    total[4 * n + 3] += sums[4 * n + 3] * (scale.y * x.y);
   }
 }
 
+// A unit's column blocks; of FP8 two at a time, so that one is scaled while the other is
+// multiplied.
 template <typename Tile>
-__device__ __forceinline__ void store_tile(const StreamArgs& p, int32_t unit, TokenTile tile,
+__device__ __forceinline__ void multiply_unit(Ring& ring, int32_t blocks, uint32_t tokens,
+                                              const float* token_scales, const RowScales& scales,
+                                              float (&total)[Tile::kSums]) {
+  constexpr uint32_t kBlockBytes = Tile::kTokens * kColumnBlockBytes;
+  if constexpr (!Tile::kFp8) {
+    for (int32_t block = 0; block < blocks; ++block) {
+      start_stage<Tile>(ring, tokens + block * kBlockBytes, block == 0, total);
+      end_stage<0>(ring.empty(), total);
+      ring.advance();
+    }
+    return;
+  }
+  float sums[2][Tile::kSums] = {};
+  int32_t block = 0;
+  for (; block + 1 < blocks; block += 2) {
+    const float2 first = scales.of(block);
+    const float2 second = scales.of(block + 1);
+    start_stage<Tile>(ring, tokens + block * kBlockBytes, true, sums[0]);
+    const uint32_t empty = ring.empty();
+    ring.advance();
+    start_stage<Tile>(ring, tokens + (block + 1) * kBlockBytes, true, sums[1]);
+    end_stage<1>(empty, sums[0]);
+    add_scaled<Tile>(token_scales + block * Tile::kTokens, first, sums[0], total);
+    end_stage<0>(ring.empty(), sums[1]);
+    ring.advance();
+    add_scaled<Tile>(token_scales + (block + 1) * Tile::kTokens, second, sums[1], total);
+  }
+  if (block == blocks) return;
+  const float2 scale = scales.of(block);
+  start_stage<Tile>(ring, tokens + block * kBlockBytes, true, sums[0]);
+  end_stage<0>(ring.empty(), sums[0]);
+  ring.advance();
+  add_scaled<Tile>(token_scales + block * Tile::kTokens, scale, sums[0], total);
+}
+
+template <typename Tile>
+__device__ __forceinline__ void store_tile(const SwapArgs& args, int32_t unit, TokenTile tile,
                                            const float (&total)[Tile::kSums], uint8_t* shared) {
+  const StreamArgs& p = args.stream;
   const int32_t lane = threadIdx.x % 32;
-  const RowPair rows =
-      swap_rows(p, unit * kMathWarps + static_cast<int32_t>(threadIdx.x / 32), lane / 4);
+  const int32_t sixteen = unit * kSwapMathWarps + static_cast<int32_t>(threadIdx.x / 32);
+  if (args.stores_vectors) return store_vectors<Tile::kEights>(args, sixteen, tile, total, shared);
+  const RowPair rows = swap_rows(p, sixteen, lane / 4);
 #pragma unroll
   for (int n = 0; n < Tile::kEights; ++n) {
     if (n * 8 >= tile.rows) break;
@@ -216,7 +215,7 @@ __device__ __forceinline__ void finish_split(const SwapArgs& p, int32_t unit, To
                                              uint8_t* shared) {
   const int32_t k_split = p.shape.k_split;
   const int32_t own = slice_of_block(p.shape);
-  const int32_t part = kMathWarps / k_split;
+  const int32_t part = kSwapMathWarps / k_split;
   const int32_t warp = threadIdx.x / 32;
   const int32_t lane = threadIdx.x % 32;
   const int32_t receiver = warp / part;
@@ -238,7 +237,7 @@ __device__ __forceinline__ void finish_split(const SwapArgs& p, int32_t unit, To
          counted);
   }
   wait_parity_cluster(barrier, turn / 2 % 2);
-  for (int32_t i = warp; i < part * Tile::kEights; i += kMathWarps) {
+  for (int32_t i = warp; i < part * Tile::kEights; i += kSwapMathWarps) {
     const int32_t eight = i % Tile::kEights;
     if (eight * 8 >= tile.rows) continue;
     float sums[4] = {};
@@ -250,7 +249,7 @@ __device__ __forceinline__ void finish_split(const SwapArgs& p, int32_t unit, To
       sums[2] += x.z;
       sums[3] += x.w;
     }
-    const int32_t sixteen = unit * kMathWarps + own * part + i / Tile::kEights;
+    const int32_t sixteen = unit * kSwapMathWarps + own * part + i / Tile::kEights;
     const RowPair rows = swap_rows(p.stream, sixteen, lane / 4);
     store_sums(p.stream, rows, tile, eight * 8 + lane % 4 * 2, sums, shared);
   }
@@ -260,42 +259,46 @@ template <typename Tile>
 __device__ void multiply(const SwapArgs& p, uint8_t* shared, Units units) {
   const Slice slice = slice_of(p.shape, slice_of_block(p.shape));
   const uint32_t base = device::shared_address(shared);
-  RowScales next = {};
-  if (Tile::kFp8 && units.begin < units.end) next = row_scales(p.stream, slice, units.begin);
+  // What lies beyond the last unit is not read.
+  RowScales scales(p.stream, slice, Tile::kFp8 ? units : Units{});
   device::wait_for_inputs();
   // Not before: the next kernel may count on everything before this one being done.
   device::let_next_start();
   const float* const token_scales =
       shared_part<float>(shared, p.shape.token_scales_at) + threadIdx.x % 4 * 2;
   Ring ring(p.shape, base);
-  float sums[Tile::kSums] = {};
-  int32_t tile_at = -1;
+  const int32_t per_tile = p.stream.units_per_tile;
+  int32_t tile_idx = units.begin / per_tile;
+  int32_t unit = units.begin - tile_idx * per_tile;
+  TileRows<Tile::kTokens> next;
+  bool enters = true;  // a tile
+  if (units.begin < units.end) {
+    next.tile = tokens_of(p.stream, tile_idx);
+    next.find_rows(p.stream);
+  }
   TokenTile tile = {};
   for (int32_t i = units.begin; i < units.end; ++i) {
-    const int32_t tile_idx = i / p.stream.units_per_tile;
-    if (tile_idx != tile_at) {
+    if (enters) {
       part_barrier(kMathBarrier, kSwapMathThreads);  // the tile before is done with
-      tile_at = tile_idx;
-      tile = tokens_of(p.stream, tile_idx);
-      load_slice<Tile::kTokens, Tile::kFp8>(p, tile, slice, shared);
+      tile = next.tile;
+      load_slice<Tile::kTokens, Tile::kFp8>(p, next, slice, shared);
       part_barrier(kMathBarrier, kSwapMathThreads);
     }
-    const RowScales scales = next;
-    if (Tile::kFp8 && i + 1 < units.end) next = row_scales(p.stream, slice, i + 1);
+    enters = unit + 1 == per_tile && i + 1 < units.end;
+    if (enters) next.tile = tokens_of(p.stream, tile_idx + 1);
+    if constexpr (Tile::kFp8) scales.advance(p.stream, i);
     float total[Tile::kSums] = {};
-    for (int32_t block = 0; block < slice.end - slice.begin; ++block) {
-      const float scale_a = Tile::kFp8 ? __shfl_sync(~0u, scales.a, block) : 0.0f;
-      const float scale_b = Tile::kFp8 ? __shfl_sync(~0u, scales.b, block) : 0.0f;
-      consume<Tile>(ring, base + p.shape.tokens_at + block * Tile::kTokens * kColumnBlockBytes,
-                    token_scales + block * Tile::kTokens, scale_a, scale_b, block == 0, sums,
-                    total);
-      ring.advance();
-    }
-    const int32_t unit = i - tile_idx * p.stream.units_per_tile;
+    multiply_unit<Tile>(ring, slice.end - slice.begin, base + p.shape.tokens_at, token_scales,
+                        scales, total);
+    if (enters) next.find_rows(p.stream);
     if (p.shape.k_split == 1) {
-      store_tile<Tile>(p.stream, unit, tile, total, shared);
+      store_tile<Tile>(p, unit, tile, total, shared);
     } else {
       finish_split<Tile>(p, unit, tile, i - units.begin, total, shared);
+    }
+    if (++unit == per_tile) {
+      unit = 0;
+      ++tile_idx;
     }
   }
 }
@@ -480,6 +483,8 @@ void SwapStream::run(const StreamParams& params, const SwapShape& shape) {
   args.w_map = weight_map(p);
   args.stream = stream_args(p);
   args.shape = shape;
+  args.stores_vectors = (p.out_kind == StreamOut::kBf16 || p.out_kind == StreamOut::kSiluMul) &&
+                        reinterpret_cast<uintptr_t>(p.out) % 16 == 0;
   const int64_t tiles_max =
       p.plan == nullptr ? 1 : expert_tiles_max(p.num_tokens, p.w.count, shape.token_rows);
   const int64_t resident =

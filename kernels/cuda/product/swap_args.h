@@ -12,6 +12,7 @@ struct SwapArgs {
   CUtensorMap w_map;  // PairedRows
   StreamArgs stream;
   SwapShape shape;
+  bool stores_vectors = false;  // results as whole 16 bytes, where they are not split
 };
 
 }  // namespace mimo::kernels::cuda::product

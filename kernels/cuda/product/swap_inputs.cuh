@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/product/instructions.cuh"
 #include "kernels/cuda/product/stream_inputs.cuh"
 #include "kernels/cuda/product/swap_args.h"
 #include "kernels/device/cp_async.cuh"
@@ -16,6 +17,7 @@
 namespace mimo::kernels::cuda::product {
 
 constexpr int32_t kSwapMathThreads = 256;
+constexpr int32_t kSwapMathWarps = kSwapMathThreads / 32;
 
 // Column blocks of a weight row.
 struct Slice {
@@ -29,45 +31,69 @@ __device__ __forceinline__ int32_t chunk_at(int32_t block, int32_t token, int32_
   return (block * kTokens + token) * kColumnBlockBytes + (chunk ^ (token % 8)) * 16;
 }
 
+// A tile and, where rows of x are chosen by a list, which they are: lane i has those of tokens i
+// and i + 32.
 template <int kTokens>
-__device__ __forceinline__ void copy_slice(const StreamArgs& p, TokenTile tile, Slice slice,
-                                           uint32_t tokens, int32_t x_row_bytes) {
-  constexpr int kBatch = 4;
-  constexpr int kChunks = kColumnBlockBytes / 16;
-  const int32_t chunks = (slice.end - slice.begin) * kChunks;
-  const int32_t count = tile.rows * chunks;
-  const auto* const x = static_cast<const uint8_t*>(p.x);
-  for (int32_t begin = threadIdx.x; begin < count; begin += kBatch * kSwapMathThreads) {
-    int32_t token[kBatch];
-    int64_t row[kBatch];
+struct TileRows {
+  static constexpr int kLists = (kTokens + 31) / 32;
+
+  // Asked for ahead of need; `tile` is there.
+  __device__ __forceinline__ void find_rows(const StreamArgs& p) {
 #pragma unroll
-    for (int b = 0; b < kBatch; ++b) {
-      token[b] = min((begin + b * kSwapMathThreads) / chunks, tile.rows - 1);
-      row[b] = input_row(p, tile.first + token[b]);
-    }
-#pragma unroll
-    for (int b = 0; b < kBatch; ++b) {
-      const int32_t i = begin + b * kSwapMathThreads;
-      if (i >= count) break;
-      const int32_t chunk = i - token[b] * chunks;
-      const int32_t col = slice.begin * kColumnBlockBytes + chunk * 16;
-      const bool there = col < x_row_bytes;
-      device::copy_async_16(tokens + chunk_at<kTokens>(chunk / kChunks, token[b], chunk % kChunks),
-                            x + row[b] * x_row_bytes + (there ? col : 0), there);
+    for (int l = 0; l < kLists; ++l) {
+      const int32_t token = static_cast<int32_t>(threadIdx.x % 32) + l * 32;
+      rows[l] = token < tile.rows ? input_row(p, tile.first + token) : 0;
     }
   }
-  device::copy_async_commit();
+  // Whole warps.
+  __device__ __forceinline__ int32_t row(int32_t token) const {
+    int32_t out = __shfl_sync(~0u, rows[0], token % 32);
+    if constexpr (kLists == 2) {
+      const int32_t second = __shfl_sync(~0u, rows[1], token % 32);
+      if (token >= 32) out = second;
+    }
+    return out;
+  }
+
+  TokenTile tile = {};
+  int32_t rows[kLists];
+};
+
+template <int kTokens>
+__device__ __forceinline__ void copy_slice(const StreamArgs& p, const TileRows<kTokens>& from,
+                                           Slice slice, uint32_t tokens, int32_t x_row_bytes) {
+  constexpr int kChunks = kColumnBlockBytes / 16;
+  const int32_t chunks = (slice.end - slice.begin) * kChunks;
+  const int32_t count = from.tile.rows * chunks;
+  const auto* const x = static_cast<const uint8_t*>(p.x);
+#pragma unroll 4
+  for (int32_t begin = 0; begin < count; begin += kSwapMathThreads) {
+    const int32_t i = begin + static_cast<int32_t>(threadIdx.x);
+    const int32_t token = i / chunks;
+    const int64_t row = from.row(token);
+    if (i >= count) continue;
+    const int32_t chunk = i - token * chunks;
+    const int32_t col = slice.begin * kColumnBlockBytes + chunk * 16;
+    const bool there = col < x_row_bytes;
+    device::copy_async_16(tokens + chunk_at<kTokens>(chunk / kChunks, token, chunk % kChunks),
+                          x + row * x_row_bytes + (there ? col : 0), there);
+  }
 }
 
 template <int kTokens>
-__device__ __forceinline__ void copy_slice_scales(const StreamArgs& p, TokenTile tile, Slice slice,
-                                                  float* scales) {
+__device__ __forceinline__ void copy_slice_scales(const StreamArgs& p,
+                                                  const TileRows<kTokens>& from, Slice slice,
+                                                  uint32_t scales) {
   const int32_t blocks = slice.end - slice.begin;
-  for (int32_t i = threadIdx.x; i < tile.rows * blocks; i += kSwapMathThreads) {
+  const int32_t count = from.tile.rows * blocks;
+  for (int32_t begin = 0; begin < count; begin += kSwapMathThreads) {
+    const int32_t i = begin + static_cast<int32_t>(threadIdx.x);
     const int32_t token = i / blocks;
+    const int64_t row = from.row(token);
+    if (i >= count) continue;
     const int32_t block = i - token * blocks;
-    const int64_t row = input_row(p, tile.first + token);
-    scales[block * kTokens + token] = p.x_scales[row * p.scale_cols + slice.begin + block];
+    copy_async_4(scales + (block * kTokens + token) * 4,
+                 p.x_scales + row * p.scale_cols + slice.begin + block, true);
   }
 }
 
@@ -75,7 +101,7 @@ __device__ __forceinline__ void copy_slice_scales(const StreamArgs& p, TokenTile
 template <int kTokens>
 __device__ __forceinline__ void quantise_slice(const StreamArgs& p, TokenTile tile, Slice slice,
                                                uint8_t* tokens, float* scales) {
-  constexpr int kBatch = 4;
+  constexpr int kBatch = 8;
   constexpr int kWarps = kSwapMathThreads / 32;
   const int32_t lane = threadIdx.x % 32;
   const int32_t blocks = slice.end - slice.begin;
@@ -111,16 +137,18 @@ __device__ __forceinline__ void quantise_slice(const StreamArgs& p, TokenTile ti
 
 // All math threads call; wgmma may read the tokens after their next barrier.
 template <int kTokens, bool kFp8>
-__device__ __forceinline__ void load_slice(const SwapArgs& p, TokenTile tile, Slice slice,
-                                           uint8_t* shared) {
+__device__ __forceinline__ void load_slice(const SwapArgs& p, const TileRows<kTokens>& from,
+                                           Slice slice, uint8_t* shared) {
+  const TokenTile tile = from.tile;
   uint8_t* const tokens = shared + p.shape.tokens_at;
   float* const scales = shared_part<float>(shared, p.shape.token_scales_at);
   if (kFp8 && p.stream.x_scales == nullptr) {
     quantise_slice<kTokens>(p.stream, tile, slice, tokens, scales);
   } else {
-    copy_slice<kTokens>(p.stream, tile, slice, device::shared_address(tokens),
+    copy_slice<kTokens>(p.stream, from, slice, device::shared_address(tokens),
                         p.stream.cols * (kFp8 ? 1 : 2));
-    if (kFp8) copy_slice_scales<kTokens>(p.stream, tile, slice, scales);
+    if (kFp8) copy_slice_scales<kTokens>(p.stream, from, slice, device::shared_address(scales));
+    device::copy_async_commit();
     device::copy_async_wait<0>();
   }
   if (p.stream.out_kind == StreamOut::kQkv && static_cast<int32_t>(threadIdx.x) < tile.rows) {

@@ -40,8 +40,9 @@ std::optional<SwapShape> swap_shape(DType dtype, int32_t cols, int32_t token_row
   // Twice the sums that the cluster's blocks send for this block's part of the rows.
   const int64_t sums = k_split > 1 ? int64_t{2} * kSwapRows * token_rows * 4 : 0;
   const int64_t places = int64_t{16} * token_rows;
+  const int64_t turn = k_split == 1 ? kSwapRows / 16 * kSwapTurnBytes : 0;
   constexpr int64_t kBarriers = 256;
-  const int64_t rest = tokens + scales + sums + places + kBarriers + kAlignment;
+  const int64_t rest = tokens + scales + sums + places + turn + kBarriers + kAlignment;
   const int64_t room = (shared_bytes_max - rest) / kSwapStageBytes;
   constexpr int64_t kStagesMax = 12;
   if (room < kSwapStagesMin) return std::nullopt;
@@ -50,7 +51,8 @@ std::optional<SwapShape> swap_shape(DType dtype, int32_t cols, int32_t token_row
   out.token_scales_at = static_cast<int32_t>(out.tokens_at + tokens);
   out.sums_at = static_cast<int32_t>(out.token_scales_at + scales);
   out.places_at = static_cast<int32_t>(out.sums_at + sums);
-  out.barriers_at = static_cast<int32_t>(out.places_at + places);
+  out.turn_at = static_cast<int32_t>(out.places_at + places);
+  out.barriers_at = static_cast<int32_t>(out.turn_at + turn);
   out.shared_bytes = static_cast<int32_t>(out.barriers_at + kBarriers + kAlignment);
   return out;
 }

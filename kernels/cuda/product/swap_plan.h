@@ -14,6 +14,7 @@ namespace mimo::kernels::cuda::product {
 constexpr int32_t kSwapRows = 128;  // weight rows of a unit
 constexpr int32_t kSwapStageBytes = kSwapRows * kColumnBlockBytes;
 constexpr int32_t kSwapTokensMax = 64;
+constexpr int32_t kSwapTurnBytes = 16 * 32;  // of a warp: sixteen tokens' results on their way out
 constexpr int32_t kSwapSplitMax = 4;
 constexpr int32_t kSwapBlocksMax = 32;  // of a slice, with FP8: each lane keeps a block's scale
 
@@ -31,6 +32,7 @@ struct SwapShape {
   int32_t token_scales_at = 0;
   int32_t sums_at = 0;
   int32_t places_at = 0;
+  int32_t turn_at = 0;
   int32_t barriers_at = 0;
   int32_t shared_bytes = 0;
 };

@@ -51,7 +51,8 @@ class TensorMaps {
 
   explicit TensorMaps(Encode encode) : encode_(encode) {}
   CUtensorMap encode(const void* values, int32_t rank, const cuuint64_t* sizes,
-                     const cuuint64_t* strides, const cuuint32_t* box) const;
+                     const cuuint64_t* strides, const cuuint32_t* box,
+                     CUtensorMapL2promotion promotion = CU_TENSOR_MAP_L2_PROMOTION_L2_256B) const;
 
   Encode encode_;
   std::unordered_map<const void*, Made> weights_;  // by where the values lie
