@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "base/check.h"
 #include "kernels/cuda/launch.h"
@@ -150,42 +151,55 @@ __device__ __forceinline__ void add_scaled(const float* token_scales, float2 sca
   }
 }
 
-// A unit's column blocks; of FP8 two at a time, so that one is scaled while the other is
-// multiplied.
+// kCount column blocks of FP8, all under way at once: one is scaled while the next are multiplied.
+template <typename Tile, int kCount>
+__device__ __forceinline__ void multiply_blocks(Ring& ring, int32_t block, uint32_t tokens,
+                                                const float* token_scales, const RowScales& scales,
+                                                float (&total)[Tile::kSums]) {
+  float sums[kCount][Tile::kSums] = {};
+  uint32_t empty[kCount];
+#pragma unroll
+  for (int b = 0; b < kCount; ++b) {
+    start_stage<Tile>(ring, tokens + (block + b) * Tile::kTokens * kColumnBlockBytes, true,
+                      sums[b]);
+    empty[b] = ring.empty();
+    ring.advance();
+  }
+  const auto finish = [&]<int b>(std::integral_constant<int, b>) {
+    const float2 scale = scales.of(block + b);
+    end_stage<kCount - 1 - b>(empty[b], sums[b]);
+    add_scaled<Tile>(token_scales + (block + b) * Tile::kTokens, scale, sums[b], total);
+  };
+  finish(std::integral_constant<int, 0>());
+  if constexpr (kCount > 1) finish(std::integral_constant<int, 1>());
+  if constexpr (kCount > 2) finish(std::integral_constant<int, 2>());
+  if constexpr (kCount > 3) finish(std::integral_constant<int, 3>());
+}
+
+// A unit's column blocks.
 template <typename Tile>
 __device__ __forceinline__ void multiply_unit(Ring& ring, int32_t blocks, uint32_t tokens,
                                               const float* token_scales, const RowScales& scales,
                                               float (&total)[Tile::kSums]) {
-  constexpr uint32_t kBlockBytes = Tile::kTokens * kColumnBlockBytes;
-  if constexpr (!Tile::kFp8) {
-    for (int32_t block = 0; block < blocks; ++block) {
-      start_stage<Tile>(ring, tokens + block * kBlockBytes, block == 0, total);
+  int32_t block = 0;
+  if constexpr (Tile::kFp8) {
+    constexpr int32_t kAtOnce = Tile::kTokens <= 16 ? 4 : 2;
+    if (ring.count >= kAtOnce) {
+      for (; block + kAtOnce <= blocks; block += kAtOnce) {
+        multiply_blocks<Tile, kAtOnce>(ring, block, tokens, token_scales, scales, total);
+      }
+    }
+    for (; block < blocks; ++block) {
+      multiply_blocks<Tile, 1>(ring, block, tokens, token_scales, scales, total);
+    }
+  } else {
+    for (; block < blocks; ++block) {
+      start_stage<Tile>(ring, tokens + block * Tile::kTokens * kColumnBlockBytes, block == 0,
+                        total);
       end_stage<0>(ring.empty(), total);
       ring.advance();
     }
-    return;
   }
-  float sums[2][Tile::kSums] = {};
-  int32_t block = 0;
-  for (; block + 1 < blocks; block += 2) {
-    const float2 first = scales.of(block);
-    const float2 second = scales.of(block + 1);
-    start_stage<Tile>(ring, tokens + block * kBlockBytes, true, sums[0]);
-    const uint32_t empty = ring.empty();
-    ring.advance();
-    start_stage<Tile>(ring, tokens + (block + 1) * kBlockBytes, true, sums[1]);
-    end_stage<1>(empty, sums[0]);
-    add_scaled<Tile>(token_scales + block * Tile::kTokens, first, sums[0], total);
-    end_stage<0>(ring.empty(), sums[1]);
-    ring.advance();
-    add_scaled<Tile>(token_scales + (block + 1) * Tile::kTokens, second, sums[1], total);
-  }
-  if (block == blocks) return;
-  const float2 scale = scales.of(block);
-  start_stage<Tile>(ring, tokens + block * kBlockBytes, true, sums[0]);
-  end_stage<0>(ring.empty(), sums[0]);
-  ring.advance();
-  add_scaled<Tile>(token_scales + block * Tile::kTokens, scale, sums[0], total);
 }
 
 template <typename Tile>

@@ -39,17 +39,6 @@ __device__ __forceinline__ TokenTile tokens_of(const StreamArgs& p, int32_t tile
   return {found.y, found.z};
 }
 
-// The weight rows of lane group `g` of sixteen rows, in the order of the boxes.
-__device__ __forceinline__ RowPair swap_rows(const StreamArgs& p, int32_t sixteen, int32_t g) {
-  if (p.out_kind != StreamOut::kQkv) return row_pair(p, sixteen, g);
-  const int32_t first = sixteen / 4 * 64;
-  if (first >= p.rows) return {-1, -1, -1};
-  const int32_t in_half = sixteen % 4 * 8 + g;
-  const int32_t rotated = (p.target.num_q_heads + p.target.kv_heads) * p.target.k_dim;
-  const bool turns = first < rotated && first % p.target.k_dim == 0;
-  return {first + in_half, first + 32 + in_half, turns ? in_half : -1};
-}
-
 // The scales of a warp's sixteen rows, of as many units as 32 lanes hold: lane i has those of block
 // i % width of unit i / width of them. They are asked for so many units ahead, and their experts
 // twice as far, because under full load the memory answers late. One for each eight rows:
