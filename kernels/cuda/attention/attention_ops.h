@@ -20,13 +20,13 @@ namespace mimo::kernels::cuda {
 // Attention over the paged cache, decode rows and prompt rows in one call, by the kernels that
 // kernels/attention_choice.h chooses. A row's result depends on its own run and on how sequences
 // are split: with mma_sync that is the step's number of runs and longest run, with the streaming
-// kernel the lengths of all runs, with the window kernel nothing else; never on what the other runs
-// hold. The same call gives the same bits.
+// kernel the lengths of all runs, with the window kernel the longest run; never on what the other
+// runs hold. The same call gives the same bits.
 //
 // Decode kernels read lengths, page tables and the keys in front of a run's own rows while the
 // kernel queued before them may still run. So these must be older: between what writes them and
-// attention() stands a kernel that lets the next start only after its own wait (launch.h), which is
-// every product. In a step qkv() is such a one, and it writes no keys but the rows' own.
+// attention() stands a kernel that lets the next start only after its own wait (launch.h). In a
+// step embed() is such a one; qkv() need not be, and writes no keys but the rows' own.
 //
 // Thread:    one.
 // Lifetime:  `context` outlives it.

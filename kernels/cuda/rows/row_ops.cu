@@ -137,8 +137,10 @@ struct EmbedTask {
 
 // grid [T]
 __global__ void __launch_bounds__(kCopyThreads) embed_kernel(const __grid_constant__ EmbedTask p) {
-  device::let_next_start();
+  // In this order: what writes a step's page tables comes before, and attention, which reads them
+  // early, counts on it being done (attention_ops.h).
   device::wait_for_inputs();
+  device::let_next_start();
   int32_t token = p.ids[blockIdx.x];
   if (token < 0) token = p.last_tokens[~token];
   const int64_t id = int64_t{token} - p.vocab_begin;
