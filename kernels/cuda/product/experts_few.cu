@@ -8,240 +8,83 @@
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/product/cluster.cuh"
 #include "kernels/cuda/product/experts_few_args.h"
+#include "kernels/cuda/product/experts_few_loads.cuh"
 #include "kernels/cuda/product/experts_few_pairs.cuh"
-#include "kernels/cuda/product/instructions.cuh"
 #include "kernels/cuda/product/stream_outputs.cuh"
+#include "kernels/cuda/product/wgmma_few.cuh"
 #include "kernels/device/cp_async.cuh"
 #include "kernels/device/fp8.cuh"
 #include "kernels/device/mbarrier.cuh"
 #include "kernels/device/mma.cuh"
 #include "kernels/device/pdl.cuh"
 #include "kernels/device/reduce.cuh"
-#include "kernels/device/tma.cuh"
+#include "kernels/device/wgmma.cuh"
 
-// A stage is 32 weight rows by 512 columns. One thread keeps a ring of them filled: first the units
-// of gate_up, 16 gate rows and the up rows that belong to them over all columns; then, without a
-// break, the 32 rows of down that become this block's columns of the output, expert by expert. The
-// stages of down are on their way while the blocks wait for one another's middle.
+// A stage is two blocks of 64 weight rows by 128 columns, as wgmma takes them. One thread keeps a
+// ring of them filled: first the units of gate_up, 32 gate rows and the up rows that belong to them
+// over all columns; then, without a break, the 32 rows of down that become this block's columns of
+// the output, of two experts at a time. The stages of down are on their way while the blocks wait
+// for one another's middle.
 //
-// Eight warps multiply 16 rows by 128 columns of a stage each: e4m3 made f16, which is exact; the
-// weights are the 16 rows of m16n8k16, the step's tokens its columns, whether the expert serves
-// them or not.
+// The step's tokens are the columns of wgmma, whether the expert serves them or not. The two
+// warpgroups take the halves of gate_up's columns; of down, every second two experts.
 namespace mimo::kernels::cuda::product {
 namespace {
 
-constexpr int kMathWarps = 8;
+constexpr int kMathWarps = kFewMathWarps;
 constexpr int kMathThreads = kMathWarps * 32;
 constexpr int kThreads = kMathThreads + 32;
 constexpr int kMathBarrier = 1;  // __syncthreads() is 0
-static_assert(kMathWarps == 2 * kFewSlices, "two warps share 32 rows");
 
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-
-// --- Ring ---------------------------------------------------------------------------------------
-
-struct Ring {
-  __device__ Ring(const FewArgs& p, uint32_t shared)
-      : stages(shared), barriers(shared + p.shape.barriers_at), count(p.shape.stages) {}
-  __device__ __forceinline__ uint32_t stage() const { return stages + at * kFewStageBytes; }
-  __device__ __forceinline__ uint32_t full() const { return barriers + at * 16; }
-  __device__ __forceinline__ uint32_t empty() const { return full() + 8; }
-  __device__ __forceinline__ void advance() {
-    if (++at < count) return;
-    at = 0;
-    parity ^= 1;
-  }
-
-  uint32_t stages;
-  uint32_t barriers;
-  int32_t count;
-  int32_t at = 0;
-  uint32_t parity = 0;
-};
-
-__device__ __forceinline__ void init_barriers(const FewArgs& p, uint32_t shared) {
-  Ring ring(p, shared);
-  for (int32_t s = 0; s < p.shape.stages; ++s) {
-    device::init_barrier(ring.full(), 1);
-    device::init_barrier(ring.empty(), kMathWarps);
-    ring.advance();
-  }
-  device::fence_barriers();
-}
-
-// The units [begin, end) of gate_up that this block takes; unit u of a slot has gate rows
-// [16 u, 16 u + 16).
-struct Units {
-  int32_t begin;
-  int32_t end;
-};
-__device__ __forceinline__ Units units_of_block(const FewArgs& p, int32_t num_slots) {
-  const int32_t count = num_slots * (p.columns / kFewGateRows);
-  const auto block = static_cast<int32_t>(blockIdx.x);
-  const auto blocks = static_cast<int32_t>(gridDim.x);
-  return {block * count / blocks, (block + 1) * count / blocks};
-}
-
-// 32 rows by 512 columns as four boxes, and their scales: of the first 16 rows' block, then, where
-// there is another, of the second's.
-struct StageScales {
-  const float* first;
-  const float* second;
-};
-__device__ __forceinline__ void load_stage(const FewArgs& p, Ring& ring, const CUtensorMap& map,
-                                           int32_t column, int32_t group, int32_t expert,
-                                           StageScales scales, uint64_t policy) {
-  constexpr int32_t kScaleBytes = kFewSlices * 4;
-  const uint32_t scales_to = ring.stages + p.shape.stage_scales_at + ring.at * 2 * kScaleBytes;
-  const int32_t scale_bytes = scales.second != nullptr ? 2 * kScaleBytes : kScaleBytes;
-  device::wait_parity(ring.empty(), ring.parity ^ 1);
-  device::arrive_expecting(ring.full(), kFewStageBytes + scale_bytes);
-  device::load_bytes(scales_to, scales.first + column / 128, kScaleBytes, ring.full());
-  if (scales.second != nullptr) {
-    device::load_bytes(scales_to + kScaleBytes, scales.second + column / 128, kScaleBytes,
-                       ring.full());
-  }
-#pragma unroll
-  for (int slice = 0; slice < kFewSlices; ++slice) {
-    load_box_5d(ring.stage() + slice * kFewBoxBytes, map, column + slice * 128, group, expert,
-                ring.full(), policy);
-  }
-  ring.advance();
-}
-
-// One warp.
-__device__ void produce(const FewArgs& p, uint8_t* shared) {
-  const int32_t* const experts = tables_at(p, shared).expert;
-  const Slots slots = find_slots(p);
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    if (slots.leads[half]) {
-      tables_at(p, shared).expert[slots.slot[half]] = slots.expert[half];
-    }
-  }
-  __syncwarp();
-  if (threadIdx.x % 32 != 0) return;
-  const uint64_t policy = evict_first_policy();
-  Ring ring(p, device::shared_address(shared));
-  const Units units = units_of_block(p, slots.count);
-  const int32_t per_slot = p.columns / kFewGateRows;
-  for (int32_t i = units.begin; i < units.end; ++i) {
-    const int32_t slot = i / per_slot;
-    const int32_t unit = i - slot * per_slot;
-    const int32_t scale_row = experts[slot] * (2 * p.columns / 128) + unit * kFewGateRows / 128;
-    const float* const gate = p.gate_up_scales + int64_t{scale_row} * (p.hidden / 128);
-    const StageScales scales = {gate, gate + int64_t{p.columns / 128} * (p.hidden / 128)};
-    for (int32_t column = 0; column < p.hidden; column += kFewColumns) {
-      load_stage(p, ring, p.gate_up_map, column, unit * 2, experts[slot], scales, policy);
-    }
-  }
-  for (int32_t slot = 0; slot < slots.count; ++slot) {
-    const auto block = static_cast<int32_t>(blockIdx.x);
-    const int32_t scale_row = experts[slot] * (p.hidden / 128) + block * kFewRows / 128;
-    const StageScales scales = {p.down_scales + int64_t{scale_row} * (p.columns / 128), nullptr};
-    for (int32_t column = 0; column < p.columns; column += kFewColumns) {
-      load_stage(p, ring, p.down_map, column, block * 2, experts[slot], scales, policy);
-    }
-  }
-}
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
 // --- Products -----------------------------------------------------------------------------------
 
-// The 32 bytes of lane (g, t) in row g of eight with the 128-byte swizzle.
-__device__ __forceinline__ void load_words(uint32_t (&out)[2][4], const uint8_t* rows) {
-  const int32_t g = threadIdx.x % 32 / 4;
-  const int32_t t = threadIdx.x % 4;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const uint4 words = *reinterpret_cast<const uint4*>(rows + g * 128 + ((2 * t + half) ^ g) * 16);
-    out[half][0] = words.x;
-    out[half][1] = words.y;
-    out[half][2] = words.z;
-    out[half][3] = words.w;
-  }
+__device__ __forceinline__ int32_t own_half() { return static_cast<int32_t>(threadIdx.x / 128); }
+__device__ __forceinline__ int32_t own_warp() {  // of the warpgroup
+  return static_cast<int32_t>(threadIdx.x / 32 % 4);
 }
-__device__ __forceinline__ uint32_t low_f16x2(uint32_t e4m3) {
-  return device::e4m3x2_to_f16x2(static_cast<uint16_t>(e4m3));
-}
-__device__ __forceinline__ uint32_t high_f16x2(uint32_t e4m3) {
-  return device::e4m3x2_to_f16x2(static_cast<uint16_t>(e4m3 >> 16));
+// Where in a warp's sixteen rows and the tile's eight columns a thread's sums begin.
+__device__ __forceinline__ int32_t own_row() { return static_cast<int32_t>(threadIdx.x % 32 / 4); }
+__device__ __forceinline__ int32_t own_column() {
+  return static_cast<int32_t>(threadIdx.x % 4 * 2);
 }
 
-// total += 16 weight rows of the next stage by all tokens over 128 columns, scaled. `tokens`: the
-// stage's first block of them, as [block][kFewTokensMax][128 bytes], 16-byte chunk c of token t at
-// c ^ t; `token_scales` [block][kFewTokensMax]. In which order the columns are summed is free as
-// long as both sides keep to it.
-template <bool kTwoScales>
-__device__ __forceinline__ void multiply(const FewArgs& p, const uint8_t* shared, Ring& ring,
-                                         const uint8_t* tokens, const float* token_scales,
-                                         float (&total)[4]) {
-  const int32_t half_of_rows = threadIdx.x / 32 % 2;
-  const int32_t slice = threadIdx.x / 64;
-  const uint8_t* const rows =
-      shared + ring.at * kFewStageBytes + slice * kFewBoxBytes + half_of_rows * (kFewBoxBytes / 2);
-  const float* const scales = reinterpret_cast<const float*>(shared + p.shape.stage_scales_at) +
-                              ring.at * 2 * kFewSlices + slice;
-  uint32_t a[2][4];
-  uint32_t b[2][4];
-  uint32_t x[2][4];
-  load_words(x, tokens + slice * kFewTokensMax * 128);
-  const float2 x_scales =
-      *reinterpret_cast<const float2*>(token_scales + slice * kFewTokensMax + threadIdx.x % 4 * 2);
-  device::wait_parity(ring.full(), ring.parity);
-  load_words(a, rows);
-  load_words(b, rows + 8 * 128);
-  const float scale_a = scales[0];
-  const float scale_b = kTwoScales ? scales[kFewSlices] : scale_a;
-  __syncwarp();  // all lanes have what they need
+// Begins sums = 64 weight rows by a tile over 128 columns.
+__device__ __forceinline__ void begin_product(uint32_t weights, uint32_t tile, float (&sums)[4]) {
+  device::hold(sums);
+  device::wgmma_begin();
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    wgmma_e4m3(sums, device::operand_128b(weights + k * 32), device::operand_128b(tile + k * 32),
+               k > 0);
+  }
+  device::wgmma_commit();
+}
+template <int kPending>
+__device__ __forceinline__ void end_product(float (&sums)[4]) {
+  device::wgmma_wait<kPending>();
+  device::hold(sums);
+}
+
+// This warp needs the stage no more.
+__device__ __forceinline__ void leave_stage(FewRing& ring) {
+  __syncwarp();
   if (threadIdx.x % 32 == 0) device::arrive(ring.empty());
   ring.advance();
-  float sums[2][4] = {};
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      device::mma_f16(sums[half],
-                      {low_f16x2(a[half][i]), low_f16x2(b[half][i]), high_f16x2(a[half][i]),
-                       high_f16x2(b[half][i])},
-                      {low_f16x2(x[half][i]), high_f16x2(x[half][i])});
-    }
-  }
-  total[0] += (sums[0][0] + sums[1][0]) * (scale_a * x_scales.x);
-  total[1] += (sums[0][1] + sums[1][1]) * (scale_a * x_scales.y);
-  total[2] += (sums[0][2] + sums[1][2]) * (scale_b * x_scales.x);
-  total[3] += (sums[0][3] + sums[1][3]) * (scale_b * x_scales.y);
 }
 
-// A warp's sums to [slice][token][kFewPitch], row 16 half + r at r.
-__device__ __forceinline__ void put_sums(const FewArgs& p, float* parts, const float (&total)[4]) {
-  const int32_t warp = threadIdx.x / 32;
-  const int32_t row = warp % 2 * 16 + static_cast<int32_t>(threadIdx.x) % 32 / 4;
-  const int32_t token = threadIdx.x % 4 * 2;
-  float* const at = parts + (warp / 2 * p.num_tokens + token) * kFewPitch + row;
-  if (token < p.num_tokens) {
-    at[0] = total[0];
-    at[8] = total[2];
-  }
-  if (token + 1 < p.num_tokens) {
-    at[kFewPitch] = total[1];
-    at[kFewPitch + 8] = total[3];
-  }
-}
-
-__device__ __forceinline__ float take_sum(const FewArgs& p, const float* parts, int32_t token,
-                                          int32_t row) {
-  const float* const at = parts + token * kFewPitch + row;
-  float sum = at[0];
-#pragma unroll
-  for (int slice = 1; slice < kFewSlices; ++slice) {
-    sum += at[slice * p.num_tokens * kFewPitch];
-  }
-  return sum;
+__device__ __forceinline__ void add_scaled(const float (&sums)[4], float scale_a, float scale_b,
+                                           float2 x, float (&total)[4]) {
+  total[0] += sums[0] * (scale_a * x.x);
+  total[1] += sums[1] * (scale_a * x.y);
+  total[2] += sums[2] * (scale_b * x.x);
+  total[3] += sums[3] * (scale_b * x.y);
 }
 
 // --- gate_up ------------------------------------------------------------------------------------
 
-// The input, as multiply() takes it. Tokens that are not there keep what was there: they only spoil
+// The input, as wgmma takes it. Tokens that are not there keep what was there: they only spoil
 // results of their own.
 __device__ __forceinline__ void load_tokens(const FewArgs& p, uint8_t* shared) {
   const int32_t chunks = p.hidden / 16;
@@ -249,8 +92,8 @@ __device__ __forceinline__ void load_tokens(const FewArgs& p, uint8_t* shared) {
   for (int32_t i = threadIdx.x; i < p.num_tokens * chunks; i += kMathThreads) {
     const int32_t token = i / chunks;
     const int32_t chunk = i - token * chunks;
-    const int32_t row = chunk / 8 * kFewTokensMax + token;
-    device::copy_async_16(to + row * 128 + (chunk % 8 ^ token) * 16, p.x + int64_t{i} * 16);
+    device::copy_async_16(to + chunk / 8 * kFewTileBytes + token * 128 + (chunk % 8 ^ token) * 16,
+                          p.x + int64_t{i} * 16);
   }
   device::copy_async_commit();
   float* const scales = shared_part<float>(shared, p.shape.token_scales_at);
@@ -261,39 +104,108 @@ __device__ __forceinline__ void load_tokens(const FewArgs& p, uint8_t* shared) {
   }
 }
 
-// silu(gate) * up of a unit's 16 columns, for the tokens that the expert serves.
+// The scales of a unit's gate and up rows: lane i has those of block i of the warpgroup's half.
+// They are asked for a unit ahead.
+class UnitScales {
+ public:
+  __device__ __forceinline__ UnitScales(const FewArgs& p, const FewTables& tables, FewUnits units)
+      : end_(units.end), next_(load(p, tables, units.begin)) {}
+  // Before unit i, each in its turn.
+  __device__ __forceinline__ void advance(const FewArgs& p, const FewTables& tables, int32_t i) {
+    now_ = next_;
+    next_ = load(p, tables, i + 1);
+  }
+  // Whole warps.
+  __device__ __forceinline__ float gate(int32_t block) const {
+    return __shfl_sync(~0u, now_.x, block);
+  }
+  __device__ __forceinline__ float up(int32_t block) const {
+    return __shfl_sync(~0u, now_.y, block);
+  }
+
+ private:
+  __device__ __forceinline__ float2 load(const FewArgs& p, const FewTables& tables,
+                                         int32_t i) const {
+    const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+    const int32_t blocks = p.hidden / 128;
+    if (i >= end_ || lane >= blocks / 2) return {};
+    const int32_t per_slot = p.columns / kFewGateRows;
+    const int32_t slot = i / per_slot;
+    const int32_t row =
+        tables.expert[slot] * (2 * p.columns / 128) + (i - slot * per_slot) * kFewGateRows / 128;
+    const float* const gate =
+        p.gate_up_scales + int64_t{row} * blocks + own_half() * blocks / 2 + lane;
+    return make_float2(__ldg(gate), __ldg(gate + int64_t{p.columns / 128} * blocks));
+  }
+
+  int32_t end_;
+  float2 now_ = {};
+  float2 next_;
+};
+
+// A warpgroup's sums to [half][token][kFewPitch]: of each eight gate rows, then of their up rows.
+__device__ __forceinline__ void put_sums(const FewArgs& p, float* parts, const float (&total)[4]) {
+  const int32_t token = own_column();
+  float* const at =
+      parts + (own_half() * p.num_tokens + token) * kFewPitch + own_warp() * 16 + own_row();
+  if (token < p.num_tokens) {
+    at[0] = total[0];
+    at[8] = total[2];
+  }
+  if (token + 1 < p.num_tokens) {
+    at[kFewPitch] = total[1];
+    at[kFewPitch + 8] = total[3];
+  }
+}
+
+// silu(gate) * up of a unit's 32 columns, for the tokens that the expert serves: two a thread.
 __device__ __forceinline__ void put_middle(const FewArgs& p, const FewTables& tables,
                                            const float* parts, int32_t i) {
-  const int32_t token = threadIdx.x / 16;
+  const auto token = static_cast<int32_t>(threadIdx.x / 16);
   if (token >= p.num_tokens) return;
   const int32_t per_slot = p.columns / kFewGateRows;
   const int32_t slot = i / per_slot;
   const int32_t pair = tables.pair_at[slot * kFewTokensMax + token];
   if (pair < 0) return;
-  const int32_t column = threadIdx.x % 16;
-  const int32_t row = column / 8 * 16 + column % 8;
-  const float value = silu_mul(take_sum(p, parts, token, row), take_sum(p, parts, token, row + 8));
-  p.middle[int64_t{pair} * p.columns + (i - slot * per_slot) * kFewGateRows + column] =
-      __float2bfloat16(value);
+  const auto column = static_cast<int32_t>(threadIdx.x % 16 * 2);
+  const float* const at = parts + token * kFewPitch + column / 8 * 16 + column % 8;
+  const auto sum = [&](int32_t row) {
+    const auto a = *reinterpret_cast<const float2*>(at + row);
+    const auto b = *reinterpret_cast<const float2*>(at + row + p.num_tokens * kFewPitch);
+    return make_float2(a.x + b.x, a.y + b.y);
+  };
+  const float2 gate = sum(0);
+  const float2 up = sum(8);
+  *reinterpret_cast<uint32_t*>(p.middle + int64_t{pair} * p.columns +
+                               (i - slot * per_slot) * kFewGateRows + column) =
+      device::pack_bf16(silu_mul(gate.x, up.x), silu_mul(gate.y, up.y));
 }
 
 __device__ __forceinline__ void multiply_gate_up(const FewArgs& p, const FewTables& tables,
-                                                 uint8_t* shared, Ring& ring) {
-  const Units units = units_of_block(p, *tables.num_slots);
-  const int32_t num_blocks = p.hidden / 128;
-  const uint8_t* const tokens = shared + p.shape.tokens_at;
-  const float* const token_scales = shared_part<float>(shared, p.shape.token_scales_at);
-  const int32_t sums_size = kFewSlices * p.num_tokens * kFewPitch;
+                                                 uint8_t* shared, FewRing& ring) {
+  const FewUnits units = units_of_block(p, *tables.num_slots);
+  const int32_t blocks = p.hidden / 256;  // of a half
+  const uint32_t tiles = ring.stages + p.shape.tokens_at + own_half() * blocks * kFewTileBytes;
+  const float* const token_scales = shared_part<float>(shared, p.shape.token_scales_at) +
+                                    own_half() * blocks * kFewTokensMax + own_column() % 4;
+  UnitScales scales(p, tables, units);
   for (int32_t i = units.begin; i < units.end; ++i) {
+    scales.advance(p, tables, i);
     float total[4] = {};
-    for (int32_t block = 0; block < num_blocks; block += kFewSlices) {
-      multiply<true>(p, shared, ring, tokens + block * kFewTokensMax * 128,
-                     token_scales + block * kFewTokensMax, total);
+    for (int32_t block = 0; block < blocks; ++block) {
+      const float2 x = *reinterpret_cast<const float2*>(token_scales + block * kFewTokensMax);
+      float sums[4] = {};
+      device::wait_parity(ring.full(), ring.parity);
+      begin_product(ring.stage() + own_half() * kFewBlockBytes, tiles + block * kFewTileBytes,
+                    sums);
+      end_product<0>(sums);
+      leave_stage(ring);
+      add_scaled(sums, scales.gate(block), scales.up(block), x, total);
     }
     // With alternating buffers one barrier is enough: who writes a buffer again has passed the
     // barrier that its last readers came to after they had read.
-    float* const parts =
-        shared_part<float>(shared, p.shape.sums_at) + (i - units.begin) % 2 * sums_size;
+    float* const parts = shared_part<float>(shared, p.shape.sums_at) +
+                         (i - units.begin) % 2 * 2 * p.num_tokens * kFewPitch;
     put_sums(p, parts, total);
     part_barrier(kMathBarrier, kMathThreads);
     put_middle(p, tables, parts, i);
@@ -318,7 +230,6 @@ __device__ __forceinline__ unsigned long long arrivals_wanted(const FewArgs& p) 
 __device__ __forceinline__ void wait_for_blocks(const FewArgs& p, unsigned long long wanted) {
   part_barrier(kMathBarrier, kMathThreads);
   if (threadIdx.x == 0) {
-    __threadfence();
     asm volatile("red.release.gpu.global.add.u64 [%0], 1;" ::"l"(p.arrivals) : "memory");
     while (load_acquire(p.arrivals) < wanted) {
     }
@@ -328,103 +239,183 @@ __device__ __forceinline__ void wait_for_blocks(const FewArgs& p, unsigned long 
 
 // --- down ---------------------------------------------------------------------------------------
 
-// The middle of the slots [begin, begin + kFewGroup) as e4m3, a scale for each token and 128
-// columns, as multiply() takes it: a warp a slot.
+// Four columns of each of kBlocks blocks of 128 to the tile's row: e4m3, and a scale a block.
+template <int kBlocks>
+__device__ __forceinline__ void put_quantised(const uint2 (&bits)[kBlocks], int32_t count,
+                                              uint8_t* tiles, float* scales, int32_t row) {
+  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+#pragma unroll
+  for (int i = 0; i < kBlocks; ++i) {
+    if (i >= count) break;
+    const float x[4] = {__uint_as_float(bits[i].x << 16), __uint_as_float(bits[i].x & 0xffff0000u),
+                        __uint_as_float(bits[i].y << 16), __uint_as_float(bits[i].y & 0xffff0000u)};
+    const float scale = device::fp8_scale(
+        device::lanes_max(fmaxf(fmaxf(fabsf(x[0]), fabsf(x[1])), fmaxf(fabsf(x[2]), fabsf(x[3])))));
+    const float inverse = __frcp_rn(scale);
+    *reinterpret_cast<uint32_t*>(tiles + i * kFewTileBytes + row * 128 + (lane / 4 ^ row) * 16 +
+                                 lane % 4 * 4) =
+        device::pack_e4m3(__fmul_rn(x[0], inverse), __fmul_rn(x[1], inverse),
+                          __fmul_rn(x[2], inverse), __fmul_rn(x[3], inverse));
+    if (lane == 0) scales[i * 8 + row] = scale;
+  }
+}
+
+// The middle as e4m3, a scale for each pair and 128 columns, as wgmma takes it: in the tiles of two
+// slots the tokens of the first are rows 0 to 3, those of the second 4 to 7. A warp takes every
+// eighth pair; all are asked for before the first is waited for.
 __device__ __forceinline__ void quantise_middle(const FewArgs& p, const FewTables& tables,
-                                                uint8_t* shared, int32_t begin) {
-  const int32_t lane = threadIdx.x % 32;
-  const int32_t own = threadIdx.x / 32;
+                                                uint8_t* shared) {
+  constexpr int kEach = kFewPairsMax / kMathWarps;
+  constexpr int kBlocks = 4;
+  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+  const auto warp = static_cast<int32_t>(threadIdx.x / 32);
   const int32_t blocks = p.columns / 128;
-  uint8_t* const tiles = shared + p.shape.tokens_at + own * blocks * kFewTokensMax * 128;
-  float* const scales =
-      shared_part<float>(shared, p.shape.middle_scales_at) + own * blocks * kFewTokensMax;
-  if (begin + own >= *tables.num_slots) return;
-  for (int32_t token = 0; token < p.num_tokens; ++token) {
-    const int32_t pair = tables.pair_at[(begin + own) * kFewTokensMax + token];
-    if (pair < 0) continue;
-    const auto* const from =
-        reinterpret_cast<const uint2*>(p.middle + int64_t{pair} * p.columns) + lane;
-    for (int32_t first = 0; first < blocks; first += kFewSlices) {
-      uint2 bits[kFewSlices];
+  for (int32_t first = 0; first < blocks; first += kBlocks) {
+    uint2 bits[kEach][kBlocks];
 #pragma unroll
-      for (int i = 0; i < kFewSlices; ++i) bits[i] = __ldcg(from + (first + i) * 32);
+    for (int n = 0; n < kEach; ++n) {
+      const int32_t pair = warp + n * kMathWarps;
+      const auto* const from =
+          reinterpret_cast<const uint2*>(p.middle + int64_t{pair} * p.columns) + lane;
 #pragma unroll
-      for (int i = 0; i < kFewSlices; ++i) {
-        const float x[4] = {
-            __uint_as_float(bits[i].x << 16), __uint_as_float(bits[i].x & 0xffff0000u),
-            __uint_as_float(bits[i].y << 16), __uint_as_float(bits[i].y & 0xffff0000u)};
-        const float scale = device::fp8_scale(device::lanes_max(
-            fmaxf(fmaxf(fabsf(x[0]), fabsf(x[1])), fmaxf(fabsf(x[2]), fabsf(x[3])))));
-        const float inverse = __frcp_rn(scale);
-        const int32_t row = (first + i) * kFewTokensMax + token;
-        *reinterpret_cast<uint32_t*>(tiles + row * 128 + (lane / 4 ^ token) * 16 + lane % 4 * 4) =
-            device::pack_e4m3(__fmul_rn(x[0], inverse), __fmul_rn(x[1], inverse),
-                              __fmul_rn(x[2], inverse), __fmul_rn(x[3], inverse));
-        if (lane == 0) scales[row] = scale;
+      for (int i = 0; i < kBlocks; ++i) {
+        if (first + i < blocks && tables.like[pair] == pair) {
+          bits[n][i] = __ldcg(from + (first + i) * 32);
+        }
       }
+    }
+#pragma unroll
+    for (int n = 0; n < kEach; ++n) {
+      const int32_t pair = warp + n * kMathWarps;
+      if (tables.like[pair] != pair) continue;
+      const int32_t slot = tables.slot[pair];
+      const int32_t at = slot / 2 * blocks + first;
+      put_quantised(bits[n], blocks - first, shared + p.shape.tokens_at + at * kFewTileBytes,
+                    shared_part<float>(shared, p.shape.middle_scales_at) + at * 8,
+                    slot % 2 * kFewTokensMax + pair / p.experts_per_token);
     }
   }
 }
 
-// out += the weighted results of the slots [begin, end) for this thread's token and row.
-__device__ __forceinline__ void add_slots(const FewArgs& p, const FewTables& tables,
-                                          const float* parts, int32_t begin, int32_t end,
-                                          float& out) {
-  const int32_t token = threadIdx.x / 32;
-  const int32_t row = threadIdx.x % 32;
-  if (token >= p.num_tokens) return;
-  const int32_t sums_size = kFewSlices * p.num_tokens * kFewPitch;
-  for (int32_t slot = begin; slot < end; ++slot) {
-    const int32_t at = slot * kFewTokensMax + token;
-    if (tables.pair_at[at] < 0) continue;
-    const float y = take_sum(p, parts + (slot - begin) * sums_size, token, row);
-    out += tables.weight_at[at] * __bfloat162float(__float2bfloat16(y));
+// The scales of this block's rows of the experts that a warp multiplies, in its order: lane i has
+// the one of the (32 n + i)th column block.
+class DownScales {
+ public:
+  __device__ __forceinline__ DownScales(const FewArgs& p, const FewTables& tables) {
+    load(p, tables, 0);
+  }
+  // The next. Whole warps.
+  __device__ __forceinline__ float take(const FewArgs& p, const FewTables& tables) {
+    if (at_ > 0 && at_ % 32 == 0) load(p, tables, at_);
+    return __shfl_sync(~0u, now_, at_++ % 32);
+  }
+
+ private:
+  __device__ __forceinline__ void load(const FewArgs& p, const FewTables& tables, int32_t first) {
+    const int32_t blocks = p.columns / 128;
+    const int32_t i = first + static_cast<int32_t>(threadIdx.x % 32);
+    const int32_t slot = (i / blocks * 2 + own_half()) * 2 + own_warp() / 2;
+    now_ = 0.0f;
+    if (slot >= *tables.num_slots) return;
+    const int32_t row =
+        tables.expert[slot] * (p.hidden / 128) + static_cast<int32_t>(blockIdx.x) * kFewRows / 128;
+    now_ = __ldg(p.down_scales + int64_t{row} * blocks + i % blocks);
+  }
+
+  int32_t at_ = 0;
+  float now_;
+};
+
+// Of two slots, this block's rows by the tokens that they serve: [pair][kFewRows], bf16's values.
+__device__ __forceinline__ void put_results(const FewArgs& p, const FewTables& tables,
+                                            float* results, int32_t slots,
+                                            const float (&total)[4]) {
+  const int32_t slot = slots + own_warp() / 2;
+  const int32_t token = own_column() - own_warp() / 2 * kFewTokensMax;
+  if (slot >= *tables.num_slots) return;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    if (token + i < 0 || token + i >= p.num_tokens) continue;
+    const int32_t pair = tables.pair_at[slot * kFewTokensMax + token + i];
+    if (pair < 0) continue;
+    float* const at = results + pair * kFewRows + own_warp() % 2 * 16 + own_row();
+    at[0] = __bfloat162float(__float2bfloat16(total[i]));
+    at[8] = __bfloat162float(__float2bfloat16(total[2 + i]));
   }
 }
 
 __device__ __forceinline__ void multiply_down(const FewArgs& p, const FewTables& tables,
-                                              uint8_t* shared, Ring& ring) {
+                                              uint8_t* shared, FewRing& ring, DownScales& scales) {
   const int32_t num_slots = *tables.num_slots;
   const int32_t blocks = p.columns / 128;
-  const int32_t sums_size = kFewSlices * p.num_tokens * kFewPitch;
-  const float* const scales = shared_part<float>(shared, p.shape.middle_scales_at);
-  float* const parts = shared_part<float>(shared, p.shape.sums_at);
-  float out = 0.0f;
-  for (int32_t begin = 0; begin < num_slots; begin += kFewGroup) {
-    const int32_t end = min(begin + kFewGroup, num_slots);
-    quantise_middle(p, tables, shared, begin);
-    part_barrier(kMathBarrier, kMathThreads);
-    for (int32_t slot = begin; slot < end; ++slot) {
-      float total[4] = {};
-      for (int32_t block = 0; block < blocks; block += kFewSlices) {
-        const int32_t row = ((slot - begin) * blocks + block) * kFewTokensMax;
-        multiply<false>(p, shared, ring, shared + p.shape.tokens_at + row * 128, scales + row,
-                        total);
+  float* const results = shared_part<float>(shared, p.shape.sums_at);
+  const float* const x_scales = shared_part<float>(shared, p.shape.middle_scales_at) + own_column();
+  for (int32_t slot = 0; slot < num_slots; slot += 2) {
+    const bool other = slot / 2 % 2 != own_half();
+    float total[4] = {};
+    for (int32_t block = 0; block < blocks; block += 2) {
+      device::wait_parity(ring.full(), ring.parity);
+      if (other) {
+        leave_stage(ring);
+        continue;
       }
-      put_sums(p, parts + (slot - begin) * sums_size, total);
+      const int32_t at = slot / 2 * blocks + block;
+      const uint32_t tiles = ring.stages + p.shape.tokens_at + at * kFewTileBytes;
+      float sums[2][4] = {};
+      begin_product(ring.stage(), tiles, sums[0]);
+      begin_product(ring.stage() + kFewBlockBytes, tiles + kFewTileBytes, sums[1]);
+      end_product<1>(sums[0]);
+      const float2 x0 = *reinterpret_cast<const float2*>(x_scales + at * 8);
+      const float scale0 = scales.take(p, tables);
+      add_scaled(sums[0], scale0, scale0, x0, total);
+      end_product<0>(sums[1]);
+      leave_stage(ring);
+      const float2 x1 = *reinterpret_cast<const float2*>(x_scales + (at + 1) * 8);
+      const float scale1 = scales.take(p, tables);
+      add_scaled(sums[1], scale1, scale1, x1, total);
     }
-    part_barrier(kMathBarrier, kMathThreads);
-    add_slots(p, tables, parts, begin, end, out);
+    if (!other) put_results(p, tables, results, slot, total);
   }
-  const int32_t token = threadIdx.x / 32;
+}
+
+// The weighted sum of a token's results, in the order of its list.
+__device__ __forceinline__ void combine_results(const FewArgs& p, const FewTables& tables,
+                                                const float* results) {
+  const auto token = static_cast<int32_t>(threadIdx.x / 32);
+  const auto row = static_cast<int32_t>(threadIdx.x % 32);
   if (token >= p.num_tokens) return;
-  p.out[int64_t{token} * p.hidden + blockIdx.x * kFewRows + threadIdx.x % 32] =
-      __float2bfloat16(out);
+  float out = 0.0f;
+  for (int32_t k = 0; k < p.experts_per_token; ++k) {
+    const int32_t pair = token * p.experts_per_token + k;
+    if (tables.like[pair] < 0) continue;
+    out += tables.weight[pair] * results[tables.like[pair] * kFewRows + row];
+  }
+  p.out[int64_t{token} * p.hidden + blockIdx.x * kFewRows + row] = __float2bfloat16(out);
+}
+
+// Shared memory as wgmma reads it, for all math threads.
+__device__ __forceinline__ void share_tiles() {
+  device::fence_shared_for_async();
+  part_barrier(kMathBarrier, kMathThreads);
 }
 
 __device__ __forceinline__ void compute(const FewArgs& p, uint8_t* shared) {
   const FewTables tables = tables_at(p, shared);
   unsigned long long wanted = 0;
   load_tokens(p, shared);
-  if (threadIdx.x < 32) fill_pairs(p, tables);
+  if (threadIdx.x < 32) fill_tables(p, tables);
   if (threadIdx.x == 0) wanted = arrivals_wanted(p);
   device::copy_async_wait<0>();
-  part_barrier(kMathBarrier, kMathThreads);
-  if (threadIdx.x < 32) fill_places(p, tables);  // a barrier comes before anybody looks
-  Ring ring(p, device::shared_address(shared));
+  share_tiles();
+  FewRing ring(p, device::shared_address(shared));
   multiply_gate_up(p, tables, shared, ring);
+  DownScales scales(p, tables);
   wait_for_blocks(p, wanted);
-  multiply_down(p, tables, shared, ring);
+  quantise_middle(p, tables, shared);
+  share_tiles();
+  multiply_down(p, tables, shared, ring, scales);
+  part_barrier(kMathBarrier, kMathThreads);
+  combine_results(p, tables, shared_part<float>(shared, p.shape.sums_at));
 }
 
 #endif
@@ -433,7 +424,7 @@ __device__ __forceinline__ void compute(const FewArgs& p, uint8_t* shared) {
 
 __global__ void __launch_bounds__(kThreads, 1)
     experts_few_kernel(const __grid_constant__ FewArgs p) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ uint8_t memory[];
   uint8_t* const shared = memory + (1024 - device::shared_address(memory) % 1024) % 1024;
   if (threadIdx.x == 0) {
@@ -494,20 +485,19 @@ const char* ExpertsFew::refusal(const ExpertsParams& p) const {
   return experts_few_refusal(problem);
 }
 
-const CUtensorMap& ExpertsFew::weight_map(const DeviceMatrix& w, int32_t pair_rows,
-                                          int32_t group_rows) {
+const CUtensorMap& ExpertsFew::weight_map(const DeviceMatrix& w, bool gate_up) {
   const auto at = made_.find(w.values);
   if (at != made_.end()) {
     const DeviceMatrix& of = at->second.of;
     CHECK(of.count == w.count && of.rows == w.rows && of.cols == w.cols && of.ld == w.ld);
     return at->second.map;
   }
-  const PairedRows view = {.pair_rows = pair_rows,
-                           .group_rows = group_rows,
+  const PairedRows view = {.pair_rows = gate_up ? w.rows / 2 : 8,
+                           .group_rows = gate_up ? 8 : 16,
                            .groups = w.rows / 16,
                            .block_rows = w.rows,
                            .blocks = w.count,
-                           .box_groups = kFewRows / 16,
+                           .box_groups = gate_up ? kFewGateRows / 8 : kFewRows / 16,
                            .box_blocks = 1};
   return made_.emplace(w.values, Made{w, maps_->paired_rows(w, view)}).first->second.map;
 }
@@ -516,12 +506,10 @@ void ExpertsFew::run(const ExpertsParams& p, uint16_t* middle) {
   CHECK(refusal(p) == nullptr);
   const DeviceMatrix& gate_up = context_->stack(p.experts->gate_up);
   const DeviceMatrix& down = context_->stack(p.experts->down);
-  // Scales are copied sixteen bytes at a time.
-  CHECK_EQ(reinterpret_cast<uintptr_t>(gate_up.scales) % 16, 0u);
-  CHECK_EQ(reinterpret_cast<uintptr_t>(down.scales) % 16, 0u);
+  CHECK_EQ(down.rows, gate_up.cols);
   FewArgs args;
-  args.gate_up_map = weight_map(gate_up, gate_up.rows / 2, 8);
-  args.down_map = weight_map(down, 8, 16);
+  args.gate_up_map = weight_map(gate_up, true);
+  args.down_map = weight_map(down, false);
   args.gate_up_scales = gate_up.scales;
   args.down_scales = down.scales;
   args.x = static_cast<const uint8_t*>(p.x.q);

@@ -35,7 +35,7 @@ class ExpertsFew {
 
   ExpertsFew(const DeviceContext& context, int32_t hidden) : context_(&context), hidden_(hidden) {}
   ExpertsFewProblem problem(const ExpertsParams& p) const;
-  const CUtensorMap& weight_map(const DeviceMatrix& w, int32_t pair_rows, int32_t group_rows);
+  const CUtensorMap& weight_map(const DeviceMatrix& w, bool gate_up);
 
   const DeviceContext* context_;
   int32_t hidden_;

@@ -9,9 +9,10 @@
 
 namespace mimo::kernels::cuda::product {
 
+// The kernel's only parameter.
 struct FewArgs {
-  CUtensorMap gate_up_map;  // PairedRows
-  CUtensorMap down_map;
+  CUtensorMap gate_up_map;  // boxes of 32 gate rows and their up rows, eight by eight
+  CUtensorMap down_map;     // boxes of 32 rows
   const float* gate_up_scales;
   const float* down_scales;
   const uint8_t* x;       // [T, hidden] e4m3

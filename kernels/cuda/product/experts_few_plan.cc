@@ -8,27 +8,28 @@ namespace {
 constexpr int32_t kAlignment = 1024;  // of stages; where a block's shared memory begins is free
 constexpr int32_t kStagesMax = 14;
 constexpr int32_t kBarrierBytes = 16 * kStagesMax;
+constexpr int32_t kTableBytes = 4 * kFewPairsMax * (5 + kFewTokensMax) + 16;
+constexpr int32_t kHiddenMax = 8192;  // half the columns' scales: one a lane
 
 }  // namespace
 
 ExpertsFewShape experts_few_shape(const ExpertsFewProblem& p) {
   const int32_t pairs = p.num_tokens * p.experts_per_token;
-  const int32_t row_bytes = std::max(p.hidden, kFewGroup * p.columns);
-  const int32_t tables = 16 + pairs * (3 * 4 + 2 * 4 * kFewTokensMax);
+  const int32_t middle_tiles = (pairs + 1) / 2 * (p.columns / 128);
+  const int32_t sums = std::max(2 * 2 * p.num_tokens * kFewPitch, pairs * kFewRows) * 4;
   ExpertsFewShape out;
   out.blocks = p.hidden / kFewRows;
   // Offsets behind the ring first.
-  out.middle_scales_at = row_bytes * kFewTokensMax;
-  out.token_scales_at = out.middle_scales_at + kFewGroup * (p.columns / 128) * kFewTokensMax * 4;
-  out.stage_scales_at = out.token_scales_at + p.hidden / 128 * kFewTokensMax * 4;
-  out.sums_at = out.stage_scales_at + kStagesMax * 2 * kFewSlices * 4;
-  out.tables_at = out.sums_at + kFewGroup * kFewSlices * p.num_tokens * kFewPitch * 4;
-  out.barriers_at = (out.tables_at + tables + 15) / 16 * 16;
+  out.middle_scales_at = std::max(p.hidden / 128, middle_tiles) * kFewTileBytes;
+  out.token_scales_at = out.middle_scales_at + middle_tiles * 8 * 4;
+  out.sums_at = out.token_scales_at + p.hidden / 128 * kFewTokensMax * 4;
+  out.tables_at = out.sums_at + sums;
+  out.barriers_at = out.tables_at + kTableBytes;
   const int32_t rest = out.barriers_at + kBarrierBytes + kAlignment;
   out.stages = std::clamp((p.shared_bytes_max - rest) / kFewStageBytes, 0, kStagesMax);
   out.tokens_at = out.stages * kFewStageBytes;
-  for (int32_t* const at : {&out.middle_scales_at, &out.token_scales_at, &out.stage_scales_at,
-                            &out.sums_at, &out.tables_at, &out.barriers_at}) {
+  for (int32_t* const at : {&out.middle_scales_at, &out.token_scales_at, &out.sums_at,
+                            &out.tables_at, &out.barriers_at}) {
     *at += out.tokens_at;
   }
   out.shared_bytes = out.tokens_at + rest;
@@ -41,12 +42,12 @@ const char* experts_few_refusal(const ExpertsFewProblem& p) {
     return "experts_few: a weight is not e4m3";
   }
   if (!p.quantised) return "experts_few: the input has no e4m3 copy";
-  if (p.num_tokens < 1 || p.num_tokens > kFewTokensMax) return "experts_few: more than 8 tokens";
+  if (p.num_tokens < 1 || p.num_tokens > kFewTokensMax) return "experts_few: more than 4 tokens";
   if (p.num_tokens * p.experts_per_token > kFewPairsMax) {
-    return "experts_few: more than 64 pairs of a token and an expert";
+    return "experts_few: more than 32 pairs of a token and an expert";
   }
-  if (p.hidden % kFewColumns != 0 || p.columns % kFewColumns != 0) {
-    return "experts_few: a weight's rows are no multiples of 512 columns";
+  if (p.hidden % kFewColumns != 0 || p.columns % kFewColumns != 0 || p.hidden > kHiddenMax) {
+    return "experts_few: a weight's rows are no multiples of 256 columns, or more than 8192";
   }
   if (p.gate_up_rows_per_scale != 128 || p.down_rows_per_scale != 128) {
     return "experts_few: a scale is not of 128 rows";
@@ -57,9 +58,6 @@ const char* experts_few_refusal(const ExpertsFewProblem& p) {
   return nullptr;
 }
 
-bool experts_few_pays(int32_t num_tokens) {
-  constexpr int32_t kTokensFaster = 4;
-  return num_tokens <= kTokensFaster;
-}
+bool experts_few_pays(int32_t num_tokens) { return num_tokens <= kFewTokensMax; }
 
 }  // namespace mimo::kernels::cuda::product

@@ -7,8 +7,10 @@
 namespace mimo::kernels::cuda::test {
 namespace {
 
-// With an intermediate whose e4m3 may fall on the other side of a step (2^-4 of one column).
-constexpr double kIntermediate = 1.5e-2;
+// wgmma's sums keep some 13 bits of 128 columns, so that of an expert's 512 columns of the
+// intermediate some ten fall on the other side of an e4m3 step, 2^-4 of one; a token that one
+// expert serves alone shows it most.
+constexpr double kIntermediate = 2.5e-2;
 constexpr int32_t kTokensMax = product::kFewTokensMax;
 
 struct Shape {
@@ -170,7 +172,8 @@ TEST_P(ExpertsFewCuda, MatchTheReferenceHoweverTokensAreRouted) {
 INSTANTIATE_TEST_SUITE_P(Shapes, ExpertsFewCuda,
                          ::testing::Values(Shape{512, 512, 8, 8, 0, 4},
                                            Shape{1024, 512, 24, 12, 8, 8},
-                                           Shape{1536, 1024, 6, 6, 0, 3}));
+                                           Shape{1536, 1024, 6, 6, 0, 3},
+                                           Shape{768, 256, 9, 7, 1, 5}));
 
 // The model's own shape: 40 experts, so that blocks take several units each.
 TEST(ExpertsFewRealShape, MatchesTheReference) {
@@ -180,7 +183,7 @@ TEST(ExpertsFewRealShape, MatchesTheReference) {
   const auto ids = expert_ids(s, Routing::kUniform, 63);
   const Matrix want = runner.reference(ids, 3);
   runner.set_ids(ids);
-  for (const int32_t num_tokens : {1, 2, 3, 8}) {
+  for (const int32_t num_tokens : {1, 2, 3, 4}) {
     SCOPED_TRACE(num_tokens);
     const auto got = runner.run(num_tokens);
     const int32_t compared = std::min(num_tokens, 3);
@@ -195,7 +198,7 @@ TEST(ExpertsFew, GivesTheSameBitsAThousandTimes) {
   const Shape s = {4096, 512, 32, 32, 0, 8};
   FewRunner runner(s);
   runner.set_ids(expert_ids(s, Routing::kUniform, 64));
-  for (const int32_t num_tokens : {1, 2, 5, 8}) {
+  for (const int32_t num_tokens : {1, 2, 3, 4}) {
     SCOPED_TRACE(num_tokens);
     const auto first = runner.run(num_tokens);
     for (int i = 0; i < 1000; ++i) {
@@ -208,7 +211,7 @@ TEST(ExpertsFew, GivesTheSameBitsAThousandTimes) {
 TEST(ExpertsFew, AReplayWithOtherIdsEqualsACall) {
   SKIP_WITHOUT_GPU();
   const Shape s = {1024, 512, 24, 12, 8, 8};
-  for (const int32_t num_tokens : {1, 7}) {
+  for (const int32_t num_tokens : {1, 3}) {
     SCOPED_TRACE(num_tokens);
     FewRunner runner(s);
     const cudaStream_t stream = runner.context().stream();
