@@ -82,6 +82,44 @@ __device__ __forceinline__ void add_scaled(const float (&sums)[4], float scale_a
   total[3] += sums[3] * (scale_b * x.y);
 }
 
+// --- Between ------------------------------------------------------------------------------------
+
+// Blocks hand the middle on in words of two columns, bf16. The two halves of p.middle take turns:
+// while one launch uses one, it fills the other with words that no result has, so that whoever
+// reads something else has the columns. That is one trip through the L2, where counting arrivals
+// takes a fence, the count, its poll and a load, each behind the weights that are on their way.
+constexpr uint32_t kNothing = ~0u;  // two bf16 that no rounding gives: NaN comes as 0x7fff
+constexpr int32_t kHalfWords = kFewPairsMax * kFewColumnsMax / 2;
+
+// How many blocks have counted themselves. Each does so after it has asked, and the launches before
+// this one have ended: gridDim.x times the number of this launch, and less than the next's.
+__device__ __forceinline__ unsigned long long count_blocks(const FewArgs& p) {
+  unsigned long long out;
+  asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(out) : "l"(p.blocks) : "memory");
+  return out;
+}
+
+__device__ __forceinline__ void clear_half(uint32_t* half) {
+  constexpr auto kEach = static_cast<int32_t>(sizeof(uint4) / sizeof(uint32_t));
+  const auto threads = static_cast<int32_t>(gridDim.x) * kMathThreads;
+  for (auto i = static_cast<int32_t>(blockIdx.x * kMathThreads + threadIdx.x);
+       i < kHalfWords / kEach; i += threads) {
+    reinterpret_cast<uint4*>(half)[i] = make_uint4(kNothing, kNothing, kNothing, kNothing);
+  }
+}
+
+__device__ __forceinline__ void put_word(uint32_t* to, uint32_t columns) {
+  asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(columns) : "memory");
+}
+__device__ __forceinline__ uint2 peek_words(const uint32_t* from) {
+  uint2 out;
+  asm volatile("ld.relaxed.gpu.global.v2.u32 {%0, %1}, [%2];"
+               : "=r"(out.x), "=r"(out.y)
+               : "l"(from)
+               : "memory");
+  return out;
+}
+
 // --- gate_up ------------------------------------------------------------------------------------
 
 // The input, as wgmma takes it. Tokens that are not there keep what was there: they only spoil
@@ -160,7 +198,7 @@ __device__ __forceinline__ void put_sums(const FewArgs& p, float* parts, const f
 
 // silu(gate) * up of a unit's 32 columns, for the tokens that the expert serves: two a thread.
 __device__ __forceinline__ void put_middle(const FewArgs& p, const FewTables& tables,
-                                           const float* parts, int32_t i) {
+                                           uint32_t* middle, const float* parts, int32_t i) {
   const auto token = static_cast<int32_t>(threadIdx.x / 16);
   if (token >= p.num_tokens) return;
   const int32_t per_slot = p.columns / kFewGateRows;
@@ -176,13 +214,13 @@ __device__ __forceinline__ void put_middle(const FewArgs& p, const FewTables& ta
   };
   const float2 gate = sum(0);
   const float2 up = sum(8);
-  *reinterpret_cast<uint32_t*>(p.middle + int64_t{pair} * p.columns +
-                               (i - slot * per_slot) * kFewGateRows + column) =
-      device::pack_bf16(silu_mul(gate.x, up.x), silu_mul(gate.y, up.y));
+  const int32_t word = ((i - slot * per_slot) * kFewGateRows + column) / 2;
+  put_word(middle + pair * (p.columns / 2) + word,
+           device::pack_bf16(silu_mul(gate.x, up.x), silu_mul(gate.y, up.y)));
 }
 
 __device__ __forceinline__ void multiply_gate_up(const FewArgs& p, const FewTables& tables,
-                                                 uint8_t* shared, FewRing& ring) {
+                                                 uint32_t* middle, uint8_t* shared, FewRing& ring) {
   const FewUnits units = units_of_block(p, *tables.num_slots);
   const int32_t blocks = p.hidden / 256;  // of a half
   const uint32_t tiles = ring.stages + p.shape.tokens_at + own_half() * blocks * kFewTileBytes;
@@ -208,33 +246,8 @@ __device__ __forceinline__ void multiply_gate_up(const FewArgs& p, const FewTabl
                          (i - units.begin) % 2 * 2 * p.num_tokens * kFewPitch;
     put_sums(p, parts, total);
     part_barrier(kMathBarrier, kMathThreads);
-    put_middle(p, tables, parts, i);
+    put_middle(p, tables, middle, parts, i);
   }
-}
-
-// --- Between ------------------------------------------------------------------------------------
-
-__device__ __forceinline__ unsigned long long load_acquire(const unsigned long long* at) {
-  unsigned long long out;
-  asm volatile("ld.acquire.gpu.global.u64 %0, [%1];" : "=l"(out) : "l"(at) : "memory");
-  return out;
-}
-
-// How many arrivals there are when all blocks of this launch have come. Before this block's own:
-// each launch adds as many as it has blocks, and the launches before this one have ended.
-__device__ __forceinline__ unsigned long long arrivals_wanted(const FewArgs& p) {
-  return (load_acquire(p.arrivals) / gridDim.x + 1) * gridDim.x;
-}
-
-// All blocks' middle is there afterwards. Math threads; `wanted` counts in the first.
-__device__ __forceinline__ void wait_for_blocks(const FewArgs& p, unsigned long long wanted) {
-  part_barrier(kMathBarrier, kMathThreads);
-  if (threadIdx.x == 0) {
-    asm volatile("red.release.gpu.global.add.u64 [%0], 1;" ::"l"(p.arrivals) : "memory");
-    while (load_acquire(p.arrivals) < wanted) {
-    }
-  }
-  part_barrier(kMathBarrier, kMathThreads);
 }
 
 // --- down ---------------------------------------------------------------------------------------
@@ -262,9 +275,9 @@ __device__ __forceinline__ void put_quantised(const uint2 (&bits)[kBlocks], int3
 
 // The middle as e4m3, a scale for each pair and 128 columns, as wgmma takes it: in the tiles of two
 // slots the tokens of the first are rows 0 to 3, those of the second 4 to 7. A warp takes every
-// eighth pair; all are asked for before the first is waited for.
+// eighth pair; all are asked for before the first is waited for, and what is not there again.
 __device__ __forceinline__ void quantise_middle(const FewArgs& p, const FewTables& tables,
-                                                uint8_t* shared) {
+                                                const uint32_t* middle, uint8_t* shared) {
   constexpr int kEach = kFewPairsMax / kMathWarps;
   constexpr int kBlocks = 4;
   const auto lane = static_cast<int32_t>(threadIdx.x % 32);
@@ -272,17 +285,25 @@ __device__ __forceinline__ void quantise_middle(const FewArgs& p, const FewTable
   const int32_t blocks = p.columns / 128;
   for (int32_t first = 0; first < blocks; first += kBlocks) {
     uint2 bits[kEach][kBlocks];
+    const auto ask = [&](bool again) {
+      bool missing = false;
 #pragma unroll
-    for (int n = 0; n < kEach; ++n) {
-      const int32_t pair = warp + n * kMathWarps;
-      const auto* const from =
-          reinterpret_cast<const uint2*>(p.middle + int64_t{pair} * p.columns) + lane;
+      for (int n = 0; n < kEach; ++n) {
+        const int32_t pair = warp + n * kMathWarps;
+        if (tables.like[pair] != pair) continue;
+        const uint32_t* const from = middle + pair * (p.columns / 2) + lane * 2;
 #pragma unroll
-      for (int i = 0; i < kBlocks; ++i) {
-        if (first + i < blocks && tables.like[pair] == pair) {
-          bits[n][i] = __ldcg(from + (first + i) * 32);
+        for (int i = 0; i < kBlocks; ++i) {
+          if (first + i >= blocks) continue;
+          if (again && bits[n][i].x != kNothing && bits[n][i].y != kNothing) continue;
+          bits[n][i] = peek_words(from + (first + i) * 64);
+          missing = true;
         }
       }
+      return missing;
+    };
+    ask(false);
+    while (ask(true)) {
     }
 #pragma unroll
     for (int n = 0; n < kEach; ++n) {
@@ -401,17 +422,21 @@ __device__ __forceinline__ void share_tiles() {
 
 __device__ __forceinline__ void compute(const FewArgs& p, uint8_t* shared) {
   const FewTables tables = tables_at(p, shared);
-  unsigned long long wanted = 0;
+  if (threadIdx.x / 32 == kMathWarps - 1) {  // which has no scales to bring
+    const unsigned long long blocks = count_blocks(p);
+    fill_tables(p, tables);
+    if (threadIdx.x % 32 == 0) *tables.turn = static_cast<int32_t>(blocks / gridDim.x % 2);
+  }
   load_tokens(p, shared);
-  if (threadIdx.x < 32) fill_tables(p, tables);
-  if (threadIdx.x == 0) wanted = arrivals_wanted(p);
   device::copy_async_wait<0>();
   share_tiles();
+  if (threadIdx.x == 0) atomicAdd(p.blocks, 1ull);
+  uint32_t* const middle = p.middle + *tables.turn * kHalfWords;
+  clear_half(p.middle + (1 - *tables.turn) * kHalfWords);
   FewRing ring(p, device::shared_address(shared));
-  multiply_gate_up(p, tables, shared, ring);
+  multiply_gate_up(p, tables, middle, shared, ring);
   DownScales scales(p, tables);
-  wait_for_blocks(p, wanted);
-  quantise_middle(p, tables, shared);
+  quantise_middle(p, tables, middle, shared);
   share_tiles();
   multiply_down(p, tables, shared, ring, scales);
   part_barrier(kMathBarrier, kMathThreads);
@@ -452,7 +477,10 @@ Result<ExpertsFew> ExpertsFew::create(DeviceContext& context, int32_t hidden) {
   ExpertsFew out(context, hidden);
   if (context.capability() != 90) return out;
   TRY_ASSIGN(out.maps_, TensorMaps::create());
-  TRY_ASSIGN(out.arrivals_, context.allocate_array<unsigned long long>(1, Purpose::kWorkspace));
+  TRY_ASSIGN(out.blocks_, context.allocate_array<unsigned long long>(1, Purpose::kWorkspace));
+  constexpr int64_t kWords = int64_t{kFewPairsMax} * kFewColumnsMax;
+  TRY_ASSIGN(out.middle_, context.allocate_array<uint32_t>(kWords, Purpose::kWorkspace));
+  CUDA_CHECK(cudaMemsetAsync(out.middle_, 0xff, kWords * sizeof(uint32_t), context.stream()));
   allow_shared(experts_few_kernel, context.shared_bytes_max());
   // An SM that has given all it can to one block needs no other partition for the next kernel's.
   CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(experts_few_kernel),
@@ -480,7 +508,7 @@ ExpertsFewProblem ExpertsFew::problem(const ExpertsParams& p) const {
 
 const char* ExpertsFew::refusal(const ExpertsParams& p) const {
   const ExpertsFewProblem problem = this->problem(p);
-  // The count of the blocks' arrivals needs launches of one size.
+  // The count of the blocks needs launches of one size.
   if (problem.hidden != hidden_) return "experts_few: made for another hidden width";
   return experts_few_refusal(problem);
 }
@@ -502,7 +530,7 @@ const CUtensorMap& ExpertsFew::weight_map(const DeviceMatrix& w, bool gate_up) {
   return made_.emplace(w.values, Made{w, maps_->paired_rows(w, view)}).first->second.map;
 }
 
-void ExpertsFew::run(const ExpertsParams& p, uint16_t* middle) {
+void ExpertsFew::run(const ExpertsParams& p) {
   CHECK(refusal(p) == nullptr);
   const DeviceMatrix& gate_up = context_->stack(p.experts->gate_up);
   const DeviceMatrix& down = context_->stack(p.experts->down);
@@ -516,9 +544,9 @@ void ExpertsFew::run(const ExpertsParams& p, uint16_t* middle) {
   args.x_scales = p.x.q_scales;
   args.ids = p.expert_ids;
   args.weights = p.expert_weights;
-  args.middle = reinterpret_cast<__nv_bfloat16*>(middle);
+  args.middle = middle_;
   args.out = static_cast<__nv_bfloat16*>(p.out);
-  args.arrivals = arrivals_;
+  args.blocks = blocks_;
   args.num_tokens = p.num_tokens;
   args.experts_per_token = p.experts_per_token;
   args.num_pairs = p.num_tokens * p.experts_per_token;

@@ -24,8 +24,7 @@ class ExpertsFew {
 
   // Why it cannot compute these; null: it can. Weights: of the stacks in p.experts.
   const char* refusal(const ExpertsParams& p) const;
-  // middle [T * K, columns] bf16: for what lies between the products.
-  void run(const ExpertsParams& p, uint16_t* middle);
+  void run(const ExpertsParams& p);
 
  private:
   struct Made {
@@ -39,9 +38,9 @@ class ExpertsFew {
 
   const DeviceContext* context_;
   int32_t hidden_;
-  std::optional<TensorMaps> maps_;  // SM90
-  // Blocks that came to the middle of the kernel, of all launches together.
-  unsigned long long* arrivals_ = nullptr;
+  std::optional<TensorMaps> maps_;              // SM90
+  unsigned long long* blocks_ = nullptr;        // how many have begun, of all launches together
+  uint32_t* middle_ = nullptr;                  // what lies between the products, of two launches
   std::unordered_map<const void*, Made> made_;  // by where the values lie
 };
 

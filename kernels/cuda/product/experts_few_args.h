@@ -15,13 +15,13 @@ struct FewArgs {
   CUtensorMap down_map;     // boxes of 32 rows
   const float* gate_up_scales;
   const float* down_scales;
-  const uint8_t* x;       // [T, hidden] e4m3
-  const float* x_scales;  // [T, hidden / 128]
-  const int32_t* ids;     // [T, K]
-  const float* weights;   // [T, K]
-  __nv_bfloat16* middle;  // [T * K, columns]
-  __nv_bfloat16* out;     // [T, hidden]
-  unsigned long long* arrivals;
+  const uint8_t* x;            // [T, hidden] e4m3
+  const float* x_scales;       // [T, hidden / 128]
+  const int32_t* ids;          // [T, K]
+  const float* weights;        // [T, K]
+  uint32_t* middle;            // [2][kFewPairsMax * kFewColumnsMax / 2] two bf16: [T * K, columns]
+  __nv_bfloat16* out;          // [T, hidden]
+  unsigned long long* blocks;  // of all launches that have begun
   int32_t num_tokens;
   int32_t experts_per_token;
   int32_t num_pairs;

@@ -61,12 +61,12 @@ __device__ __forceinline__ FewUnits units_of_block(const FewArgs& p, int32_t num
   return {block * count / blocks, (block + 1) * count / blocks};
 }
 
-// Until the stage is free and the one kFewAhead before it has come: with more on their way some
+// Until the stage is free and the one `ahead` before it has come: with more on their way some
 // blocks would have all of down before others have gate_up, for which all of them wait.
-__device__ __forceinline__ void begin_stage(const FewRing& ring, uint32_t bytes) {
+__device__ __forceinline__ void begin_stage(const FewRing& ring, uint32_t bytes, int32_t ahead) {
   device::wait_parity(ring.empty(), ring.parity ^ 1);
-  const bool wraps = ring.at < kFewAhead;
-  const int32_t before = ring.at - kFewAhead + (wraps ? ring.count : 0);
+  const bool wraps = ring.at < ahead;
+  const int32_t before = ring.at - ahead + (wraps ? ring.count : 0);
   device::wait_parity(ring.barriers + before * 16, wraps ? ring.parity ^ 1 : ring.parity);
   device::arrive_expecting(ring.full(), bytes);
 }
@@ -74,7 +74,7 @@ __device__ __forceinline__ void begin_stage(const FewRing& ring, uint32_t bytes)
 // Unit `unit` of an expert and column block `block` of either half of the columns.
 __device__ __forceinline__ void load_gate_up(const FewArgs& p, FewRing& ring, int32_t expert,
                                              int32_t unit, int32_t block, uint64_t policy) {
-  begin_stage(ring, kFewStageBytes);
+  begin_stage(ring, kFewStageBytes, kFewAheadGateUp);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     load_box_5d(ring.stage() + half * kFewBlockBytes, p.gate_up_map,
@@ -88,7 +88,7 @@ __device__ __forceinline__ void load_gate_up(const FewArgs& p, FewRing& ring, in
 __device__ __forceinline__ void load_down(const FewArgs& p, FewRing& ring, int32_t first,
                                           int32_t second, int32_t block, uint64_t policy) {
   constexpr int32_t kBoxBytes = kFewBlockBytes / 2;
-  begin_stage(ring, second < 0 ? kFewStageBytes / 2 : kFewStageBytes);
+  begin_stage(ring, second < 0 ? kFewStageBytes / 2 : kFewStageBytes, kFewAheadDown);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const uint32_t to = ring.stage() + i * kFewBlockBytes;

@@ -49,6 +49,7 @@ const char* experts_few_refusal(const ExpertsFewProblem& p) {
   if (p.hidden % kFewColumns != 0 || p.columns % kFewColumns != 0 || p.hidden > kHiddenMax) {
     return "experts_few: a weight's rows are no multiples of 256 columns, or more than 8192";
   }
+  if (p.columns > kFewColumnsMax) return "experts_few: an expert has more than 1024 columns";
   if (p.gate_up_rows_per_scale != 128 || p.down_rows_per_scale != 128) {
     return "experts_few: a scale is not of 128 rows";
   }

@@ -17,7 +17,10 @@ constexpr int32_t kFewStageBytes = 64 * kFewColumns;
 constexpr int32_t kFewTileBytes = 8 * 128;  // what is multiplied by 128 weight columns
 constexpr int32_t kFewPitch = 68;           // floats from one token's 64 sums to the next's
 constexpr int32_t kFewStagesMin = 6;
-constexpr int32_t kFewAhead = 5;  // stages on their way to a block; the others wait in its ring
+constexpr int32_t kFewColumnsMax = 1024;
+// Stages of either product on their way to a block; the others wait in its ring.
+constexpr int32_t kFewAheadGateUp = 5;
+constexpr int32_t kFewAheadDown = 2;
 
 // What the experts are, as far as the choice goes.
 struct ExpertsFewProblem {

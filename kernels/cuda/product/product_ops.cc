@@ -354,7 +354,7 @@ void ProductOps::experts(const ExpertsParams& p) {
     CHECK_LE(p.num_tokens, s.limits.tokens_max);
     CHECK_LE(p.experts_per_token, s.limits.experts_per_token);
     CHECK_LE(down.cols, s.limits.expert_cols_max);
-    return s.few->run(p, s.middle);
+    return s.few->run(p);
   }
   if (!s.swap_experts(p)) {
     const int32_t tile_rows =

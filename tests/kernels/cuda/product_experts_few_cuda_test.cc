@@ -90,7 +90,6 @@ class FewRunner {
     weights_ = random_weights(pairs);
     device_weights_ = device_array(*context_, weights_);
     ids_ = poisoned_array<int32_t>(*context_, pairs);
-    middle_ = poisoned_array<uint16_t>(*context_, pairs * shape.columns);
     out_ = poisoned_array<uint16_t>(*context_, int64_t{kTokensMax} * shape.hidden);
     few_.emplace(product::ExpertsFew::create(*context_, shape.hidden).value());
   }
@@ -110,7 +109,7 @@ class FewRunner {
                                   .out = out_,
                                   .num_tokens = num_tokens};
     ASSERT_STREQ(few_->refusal(params), nullptr);
-    few_->run(params, middle_);
+    few_->run(params);
   }
   void poison() {
     const auto bytes = static_cast<size_t>(kTokensMax * shape_.hidden) * sizeof(uint16_t);
@@ -146,7 +145,6 @@ class FewRunner {
   Rows rows_;
   float* device_weights_ = nullptr;
   int32_t* ids_ = nullptr;
-  uint16_t* middle_ = nullptr;
   uint16_t* out_ = nullptr;
   std::optional<product::ExpertsFew> few_;
 };
