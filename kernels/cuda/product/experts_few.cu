@@ -34,9 +34,10 @@ namespace {
 constexpr int kMathWarps = kFewMathWarps;
 constexpr int kMathThreads = kMathWarps * 32;
 constexpr int kThreads = kMathThreads + 32;
-constexpr int kMathBarrier = 1;  // __syncthreads() is 0
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+constexpr int kMathBarrier = 1;  // __syncthreads() is 0
 
 // --- Products -----------------------------------------------------------------------------------
 
