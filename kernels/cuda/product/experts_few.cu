@@ -3,12 +3,14 @@
 #include <cuda_bf16.h>
 
 #include <cstdint>
+#include <utility>
 
 #include "base/check.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/product/cluster.cuh"
 #include "kernels/cuda/product/experts_few_args.h"
 #include "kernels/cuda/product/experts_few_loads.cuh"
+#include "kernels/cuda/product/experts_few_middle.cuh"
 #include "kernels/cuda/product/experts_few_pairs.cuh"
 #include "kernels/cuda/product/stream_outputs.cuh"
 #include "kernels/cuda/product/wgmma_few.cuh"
@@ -42,6 +44,8 @@ constexpr int kMathBarrier = 1;  // __syncthreads() is 0
 // --- Products -----------------------------------------------------------------------------------
 
 __device__ __forceinline__ int32_t own_half() { return static_cast<int32_t>(threadIdx.x / 128); }
+// The same, of which the compiler knows that whole warps have it: for descriptors.
+__device__ __forceinline__ int32_t uniform_half() { return __shfl_sync(~0u, own_half(), 0); }
 __device__ __forceinline__ int32_t own_warp() {  // of the warpgroup
   return static_cast<int32_t>(threadIdx.x / 32 % 4);
 }
@@ -55,11 +59,11 @@ __device__ __forceinline__ int32_t own_column() {
 __device__ __forceinline__ void begin_product(uint32_t weights, uint32_t tile, float (&sums)[4]) {
   device::hold(sums);
   device::wgmma_begin();
+  const uint64_t a = device::operand_128b(weights);
+  const uint64_t b = device::operand_128b(tile);
+  constexpr int kStep = 32 >> 4;  // of a descriptor's address
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    wgmma_e4m3(sums, device::operand_128b(weights + k * 32), device::operand_128b(tile + k * 32),
-               k > 0);
-  }
+  for (int k = 0; k < 4; ++k) wgmma_e4m3(sums, a + k * kStep, b + k * kStep, k > 0);
   device::wgmma_commit();
 }
 template <int kPending>
@@ -85,40 +89,15 @@ __device__ __forceinline__ void add_scaled(const float (&sums)[4], float scale_a
 
 // --- Between ------------------------------------------------------------------------------------
 
-// Blocks hand the middle on in words of two columns, bf16. The two halves of p.middle take turns:
-// while one launch uses one, it fills the other with words that no result has, so that whoever
-// reads something else has the columns. That is one trip through the L2, where counting arrivals
-// takes a fence, the count, its poll and a load, each behind the weights that are on their way.
-constexpr uint32_t kNothing = ~0u;  // two bf16 that no rounding gives: NaN comes as 0x7fff
-constexpr int32_t kHalfWords = kFewPairsMax * kFewColumnsMax / 2;
-
-// How many blocks have counted themselves. Each does so after it has asked, and the launches before
-// this one have ended: gridDim.x times the number of this launch, and less than the next's.
-__device__ __forceinline__ unsigned long long count_blocks(const FewArgs& p) {
-  unsigned long long out;
-  asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(out) : "l"(p.blocks) : "memory");
-  return out;
-}
-
-__device__ __forceinline__ void clear_half(uint32_t* half) {
-  constexpr auto kEach = static_cast<int32_t>(sizeof(uint4) / sizeof(uint32_t));
-  const auto threads = static_cast<int32_t>(gridDim.x) * kMathThreads;
-  for (auto i = static_cast<int32_t>(blockIdx.x * kMathThreads + threadIdx.x);
-       i < kHalfWords / kEach; i += threads) {
-    reinterpret_cast<uint4*>(half)[i] = make_uint4(kNothing, kNothing, kNothing, kNothing);
+// All math threads, once their block's words are on their way.
+__device__ __forceinline__ void meet_blocks(const FewArgs& p, unsigned long long wanted) {
+  part_barrier(kMathBarrier, kMathThreads);
+  if (threadIdx.x == 0) {
+    atomicAdd(p.blocks, 1ull);
+    while (count_blocks(p) < wanted) {
+    }
   }
-}
-
-__device__ __forceinline__ void put_word(uint32_t* to, uint32_t columns) {
-  asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(columns) : "memory");
-}
-__device__ __forceinline__ uint2 peek_words(const uint32_t* from) {
-  uint2 out;
-  asm volatile("ld.relaxed.gpu.global.v2.u32 {%0, %1}, [%2];"
-               : "=r"(out.x), "=r"(out.y)
-               : "l"(from)
-               : "memory");
-  return out;
+  part_barrier(kMathBarrier, kMathThreads);
 }
 
 // --- gate_up ------------------------------------------------------------------------------------
@@ -165,15 +144,15 @@ class UnitScales {
  private:
   __device__ __forceinline__ float2 load(const FewArgs& p, const FewTables& tables,
                                          int32_t i) const {
-    const auto lane = static_cast<int32_t>(threadIdx.x % 32);
     const int32_t blocks = p.hidden / 128;
-    if (i >= end_ || lane >= blocks / 2) return {};
+    const int32_t block = min(static_cast<int32_t>(threadIdx.x % 32), blocks / 2 - 1);
+    if (i >= end_) return {};
     const int32_t per_slot = p.columns / kFewGateRows;
     const int32_t slot = i / per_slot;
     const int32_t row =
         tables.expert[slot] * (2 * p.columns / 128) + (i - slot * per_slot) * kFewGateRows / 128;
     const float* const gate =
-        p.gate_up_scales + int64_t{row} * blocks + own_half() * blocks / 2 + lane;
+        p.gate_up_scales + int64_t{row} * blocks + own_half() * blocks / 2 + block;
     return make_float2(__ldg(gate), __ldg(gate + int64_t{p.columns / 128} * blocks));
   }
 
@@ -224,9 +203,10 @@ __device__ __forceinline__ void multiply_gate_up(const FewArgs& p, const FewTabl
                                                  uint32_t* middle, uint8_t* shared, FewRing& ring) {
   const FewUnits units = units_of_block(p, *tables.num_slots);
   const int32_t blocks = p.hidden / 256;  // of a half
-  const uint32_t tiles = ring.stages + p.shape.tokens_at + own_half() * blocks * kFewTileBytes;
+  const int32_t half = uniform_half();
+  const uint32_t tiles = ring.stages + p.shape.tokens_at + half * blocks * kFewTileBytes;
   const float* const token_scales = shared_part<float>(shared, p.shape.token_scales_at) +
-                                    own_half() * blocks * kFewTokensMax + own_column() % 4;
+                                    half * blocks * kFewTokensMax + own_column() % 4;
   UnitScales scales(p, tables, units);
   for (int32_t i = units.begin; i < units.end; ++i) {
     scales.advance(p, tables, i);
@@ -235,8 +215,7 @@ __device__ __forceinline__ void multiply_gate_up(const FewArgs& p, const FewTabl
       const float2 x = *reinterpret_cast<const float2*>(token_scales + block * kFewTokensMax);
       float sums[4] = {};
       device::wait_parity(ring.full(), ring.parity);
-      begin_product(ring.stage() + own_half() * kFewBlockBytes, tiles + block * kFewTileBytes,
-                    sums);
+      begin_product(ring.stage() + half * kFewBlockBytes, tiles + block * kFewTileBytes, sums);
       end_product<0>(sums);
       leave_stage(ring);
       add_scaled(sums, scales.gate(block), scales.up(block), x, total);
@@ -253,67 +232,70 @@ __device__ __forceinline__ void multiply_gate_up(const FewArgs& p, const FewTabl
 
 // --- down ---------------------------------------------------------------------------------------
 
-// Four columns of each of kBlocks blocks of 128 to the tile's row: e4m3, and a scale a block.
-template <int kBlocks>
-__device__ __forceinline__ void put_quantised(const uint2 (&bits)[kBlocks], int32_t count,
-                                              uint8_t* tiles, float* scales, int32_t row) {
-  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+// Sixteen columns of a row to a tile: e4m3, and the scale of the 128 that eight lanes have
+// together. Whole warps.
+__device__ __forceinline__ void put_quantised(const uint4 (&bits)[2], bool there, uint8_t* tile,
+                                              float* scales, int32_t row) {
+  const uint32_t words[8] = {bits[0].x, bits[0].y, bits[0].z, bits[0].w,
+                             bits[1].x, bits[1].y, bits[1].z, bits[1].w};
+  float x[16];
+  float largest = 0.0f;
 #pragma unroll
-  for (int i = 0; i < kBlocks; ++i) {
-    if (i >= count) break;
-    const float x[4] = {__uint_as_float(bits[i].x << 16), __uint_as_float(bits[i].x & 0xffff0000u),
-                        __uint_as_float(bits[i].y << 16), __uint_as_float(bits[i].y & 0xffff0000u)};
-    const float scale = device::fp8_scale(
-        device::lanes_max(fmaxf(fmaxf(fabsf(x[0]), fabsf(x[1])), fmaxf(fabsf(x[2]), fabsf(x[3])))));
-    const float inverse = __frcp_rn(scale);
-    *reinterpret_cast<uint32_t*>(tiles + i * kFewTileBytes + row * 128 + (lane / 4 ^ row) * 16 +
-                                 lane % 4 * 4) =
-        device::pack_e4m3(__fmul_rn(x[0], inverse), __fmul_rn(x[1], inverse),
-                          __fmul_rn(x[2], inverse), __fmul_rn(x[3], inverse));
-    if (lane == 0) scales[i * 8 + row] = scale;
+  for (int i = 0; i < 16; ++i) {
+    x[i] = __uint_as_float(i % 2 == 0 ? words[i / 2] << 16 : words[i / 2] & 0xffff0000u);
+    largest = fmaxf(largest, fabsf(x[i]));
   }
+  const float scale = device::fp8_scale(device::lanes_max<8>(largest));
+  const float inverse = __frcp_rn(scale);
+  uint32_t out[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    out[i] = device::pack_e4m3(__fmul_rn(x[4 * i], inverse), __fmul_rn(x[4 * i + 1], inverse),
+                               __fmul_rn(x[4 * i + 2], inverse), __fmul_rn(x[4 * i + 3], inverse));
+  }
+  if (!there) return;
+  const auto chunk = static_cast<int32_t>(threadIdx.x % 8);
+  *reinterpret_cast<uint4*>(tile + row * 128 + (chunk ^ row) * 16) =
+      make_uint4(out[0], out[1], out[2], out[3]);
+  if (chunk == 0) scales[row] = scale;
 }
 
 // The middle as e4m3, a scale for each pair and 128 columns, as wgmma takes it: in the tiles of two
 // slots the tokens of the first are rows 0 to 3, those of the second 4 to 7. A warp takes every
-// eighth pair; all are asked for before the first is waited for, and what is not there again.
+// eighth pair, eight lanes 128 columns; all are asked for before the first is waited for.
 __device__ __forceinline__ void quantise_middle(const FewArgs& p, const FewTables& tables,
                                                 const uint32_t* middle, uint8_t* shared) {
   constexpr int kEach = kFewPairsMax / kMathWarps;
-  constexpr int kBlocks = 4;
   const auto lane = static_cast<int32_t>(threadIdx.x % 32);
   const auto warp = static_cast<int32_t>(threadIdx.x / 32);
   const int32_t blocks = p.columns / 128;
-  for (int32_t first = 0; first < blocks; first += kBlocks) {
-    uint2 bits[kEach][kBlocks];
-    const auto ask = [&](bool again) {
-      bool missing = false;
-#pragma unroll
-      for (int n = 0; n < kEach; ++n) {
-        const int32_t pair = warp + n * kMathWarps;
-        if (tables.like[pair] != pair) continue;
-        const uint32_t* const from = middle + pair * (p.columns / 2) + lane * 2;
-#pragma unroll
-        for (int i = 0; i < kBlocks; ++i) {
-          if (first + i >= blocks) continue;
-          if (again && bits[n][i].x != kNothing && bits[n][i].y != kNothing) continue;
-          bits[n][i] = peek_words(from + (first + i) * 64);
-          missing = true;
-        }
-      }
-      return missing;
+  for (int32_t first = 0; first < blocks; first += 4) {
+    const int32_t block = first + lane / 8;
+    // Pairs that are none are not asked for.
+    const auto there = [&](int32_t n) {
+      const int32_t pair = warp + n * kMathWarps;
+      return block < blocks && tables.like[pair] == pair;
     };
-    ask(false);
-    while (ask(true)) {
+    const uint32_t* const from = middle + warp * (p.columns / 2) + block * 64 + lane % 8 * 8;
+    uint4 bits[kEach][2] = {};
+    const auto ask = [&](int32_t n) {
+      bits[n][0] = peek_words(from + n * kMathWarps * (p.columns / 2));
+      bits[n][1] = peek_words(from + n * kMathWarps * (p.columns / 2) + 4);
+    };
+#pragma unroll
+    for (int n = 0; n < kEach; ++n) {
+      if (there(n)) ask(n);
     }
 #pragma unroll
     for (int n = 0; n < kEach; ++n) {
+      if (n * kMathWarps >= p.num_pairs) break;
+      while (there(n) && !(complete(bits[n][0]) && complete(bits[n][1]))) ask(n);
       const int32_t pair = warp + n * kMathWarps;
-      if (tables.like[pair] != pair) continue;
-      const int32_t slot = tables.slot[pair];
-      const int32_t at = slot / 2 * blocks + first;
-      put_quantised(bits[n], blocks - first, shared + p.shape.tokens_at + at * kFewTileBytes,
-                    shared_part<float>(shared, p.shape.middle_scales_at) + at * 8,
+      const int32_t slot = max(tables.slot[pair], 0);
+      const int32_t tile = slot / 2 * blocks + block;
+      __syncwarp();
+      put_quantised(bits[n], there(n), shared + p.shape.tokens_at + tile * kFewTileBytes,
+                    shared_part<float>(shared, p.shape.middle_scales_at) + tile * 8,
                     slot % 2 * kFewTokensMax + pair / p.experts_per_token);
     }
   }
@@ -337,11 +319,14 @@ class DownScales {
     const int32_t blocks = p.columns / 128;
     const int32_t i = first + static_cast<int32_t>(threadIdx.x % 32);
     const int32_t slot = (i / blocks * 2 + own_half()) * 2 + own_warp() / 2;
-    now_ = 0.0f;
-    if (slot >= *tables.num_slots) return;
+    const int32_t last = *tables.num_slots - 1;
+    const int32_t expert = last < 0 ? 0 : tables.expert[min(slot, last)];
     const int32_t row =
-        tables.expert[slot] * (p.hidden / 128) + static_cast<int32_t>(blockIdx.x) * kFewRows / 128;
-    now_ = __ldg(p.down_scales + int64_t{row} * blocks + i % blocks);
+        expert * (p.hidden / 128) + static_cast<int32_t>(blockIdx.x) * kFewRows / 128;
+    // Here, not where it is needed.
+    asm volatile("ld.global.nc.f32 %0, [%1];"
+                 : "=f"(now_)
+                 : "l"(p.down_scales + int64_t{row} * blocks + i % blocks));
   }
 
   int32_t at_ = 0;
@@ -366,37 +351,64 @@ __device__ __forceinline__ void put_results(const FewArgs& p, const FewTables& t
   }
 }
 
+// total += this block's rows of two slots by their tokens over kStages stages' columns, all of them
+// under way at once; `tile`: their first.
+template <int kStages>
+__device__ __forceinline__ void multiply_stages(const FewArgs& p, const FewTables& tables,
+                                                FewRing& ring, uint32_t tiles,
+                                                const float* x_scales, DownScales& scales,
+                                                float (&total)[4]) {
+  float sums[2 * kStages][4] = {};
+  FewRing leaving = ring;
+#pragma unroll
+  for (int i = 0; i < kStages; ++i) {
+    device::wait_parity(ring.full(), ring.parity);
+    begin_product(ring.stage(), tiles + 2 * i * kFewTileBytes, sums[2 * i]);
+    begin_product(ring.stage() + kFewBlockBytes, tiles + (2 * i + 1) * kFewTileBytes,
+                  sums[2 * i + 1]);
+    ring.advance();
+  }
+  const auto finish = [&]<int kBlock>(std::integral_constant<int, kBlock>) {
+    end_product<2 * kStages - 1 - kBlock>(sums[kBlock]);
+    if constexpr (kBlock % 2 == 1) leave_stage(leaving);
+    const float2 x = *reinterpret_cast<const float2*>(x_scales + kBlock * 8);
+    const float scale = scales.take(p, tables);
+    add_scaled(sums[kBlock], scale, scale, x, total);
+  };
+  finish(std::integral_constant<int, 0>());
+  finish(std::integral_constant<int, 1>());
+  if constexpr (kStages > 1) finish(std::integral_constant<int, 2>());
+  if constexpr (kStages > 1) finish(std::integral_constant<int, 3>());
+}
+
 __device__ __forceinline__ void multiply_down(const FewArgs& p, const FewTables& tables,
                                               uint8_t* shared, FewRing& ring, DownScales& scales) {
   const int32_t num_slots = *tables.num_slots;
   const int32_t blocks = p.columns / 128;
+  const int32_t half = uniform_half();
   float* const results = shared_part<float>(shared, p.shape.sums_at);
-  const float* const x_scales = shared_part<float>(shared, p.shape.middle_scales_at) + own_column();
   for (int32_t slot = 0; slot < num_slots; slot += 2) {
-    const bool other = slot / 2 % 2 != own_half();
-    float total[4] = {};
-    for (int32_t block = 0; block < blocks; block += 2) {
-      device::wait_parity(ring.full(), ring.parity);
-      if (other) {
+    if (slot / 2 % 2 != half) {
+      for (int32_t block = 0; block < blocks; block += 2) {
+        device::wait_parity(ring.full(), ring.parity);
         leave_stage(ring);
-        continue;
       }
-      const int32_t at = slot / 2 * blocks + block;
-      const uint32_t tiles = ring.stages + p.shape.tokens_at + at * kFewTileBytes;
-      float sums[2][4] = {};
-      begin_product(ring.stage(), tiles, sums[0]);
-      begin_product(ring.stage() + kFewBlockBytes, tiles + kFewTileBytes, sums[1]);
-      end_product<1>(sums[0]);
-      const float2 x0 = *reinterpret_cast<const float2*>(x_scales + at * 8);
-      const float scale0 = scales.take(p, tables);
-      add_scaled(sums[0], scale0, scale0, x0, total);
-      end_product<0>(sums[1]);
-      leave_stage(ring);
-      const float2 x1 = *reinterpret_cast<const float2*>(x_scales + (at + 1) * 8);
-      const float scale1 = scales.take(p, tables);
-      add_scaled(sums[1], scale1, scale1, x1, total);
+      continue;
     }
-    if (!other) put_results(p, tables, results, slot, total);
+    uint32_t tiles = ring.stages + p.shape.tokens_at + slot / 2 * blocks * kFewTileBytes;
+    const float* x_scales =
+        shared_part<float>(shared, p.shape.middle_scales_at) + slot / 2 * blocks * 8 + own_column();
+    float total[4] = {};
+    int32_t block = 0;
+    for (; block + 4 <= blocks; block += 4) {
+      multiply_stages<2>(p, tables, ring, tiles + block * kFewTileBytes, x_scales + block * 8,
+                         scales, total);
+    }
+    if (block < blocks) {
+      multiply_stages<1>(p, tables, ring, tiles + block * kFewTileBytes, x_scales + block * 8,
+                         scales, total);
+    }
+    put_results(p, tables, results, slot, total);
   }
 }
 
@@ -423,20 +435,20 @@ __device__ __forceinline__ void share_tiles() {
 
 __device__ __forceinline__ void compute(const FewArgs& p, uint8_t* shared) {
   const FewTables tables = tables_at(p, shared);
-  if (threadIdx.x / 32 == kMathWarps - 1) {  // which has no scales to bring
-    const unsigned long long blocks = count_blocks(p);
-    fill_tables(p, tables);
-    if (threadIdx.x % 32 == 0) *tables.turn = static_cast<int32_t>(blocks / gridDim.x % 2);
-  }
+  const unsigned long long before = count_blocks(p);
+  // The last warp has no scales to bring.
+  if (threadIdx.x / 32 == kMathWarps - 1) fill_tables(p, tables);
   load_tokens(p, shared);
+  const unsigned long long launch = before / gridDim.x;
+  const auto turn = static_cast<int32_t>(launch % 2);
+  uint32_t* const middle = p.middle + turn * kFewHalfWords;
+  clear_half(p.middle + (1 - turn) * kFewHalfWords);
   device::copy_async_wait<0>();
   share_tiles();
-  if (threadIdx.x == 0) atomicAdd(p.blocks, 1ull);
-  uint32_t* const middle = p.middle + *tables.turn * kHalfWords;
-  clear_half(p.middle + (1 - *tables.turn) * kHalfWords);
+  DownScales scales(p, tables);
   FewRing ring(p, device::shared_address(shared));
   multiply_gate_up(p, tables, middle, shared, ring);
-  DownScales scales(p, tables);
+  meet_blocks(p, (launch + 1) * gridDim.x);
   quantise_middle(p, tables, middle, shared);
   share_tiles();
   multiply_down(p, tables, shared, ring, scales);

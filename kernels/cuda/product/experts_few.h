@@ -39,7 +39,7 @@ class ExpertsFew {
   const DeviceContext* context_;
   int32_t hidden_;
   std::optional<TensorMaps> maps_;              // SM90
-  unsigned long long* blocks_ = nullptr;        // how many have begun, of all launches together
+  unsigned long long* blocks_ = nullptr;        // that are done with gate_up, of all launches
   uint32_t* middle_ = nullptr;                  // what lies between the products, of two launches
   std::unordered_map<const void*, Made> made_;  // by where the values lie
 };

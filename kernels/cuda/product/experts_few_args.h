@@ -21,7 +21,7 @@ struct FewArgs {
   const float* weights;        // [T, K]
   uint32_t* middle;            // [2][kFewPairsMax * kFewColumnsMax / 2] two bf16: [T * K, columns]
   __nv_bfloat16* out;          // [T, hidden]
-  unsigned long long* blocks;  // of all launches that have begun
+  unsigned long long* blocks;  // that are done with gate_up, of all launches
   int32_t num_tokens;
   int32_t experts_per_token;
   int32_t num_pairs;

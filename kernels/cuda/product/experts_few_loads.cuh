@@ -74,7 +74,7 @@ __device__ __forceinline__ void begin_stage(const FewRing& ring, uint32_t bytes,
 // Unit `unit` of an expert and column block `block` of either half of the columns.
 __device__ __forceinline__ void load_gate_up(const FewArgs& p, FewRing& ring, int32_t expert,
                                              int32_t unit, int32_t block, uint64_t policy) {
-  begin_stage(ring, kFewStageBytes, kFewAheadGateUp);
+  begin_stage(ring, kFewStageBytes, kFewAhead);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     load_box_5d(ring.stage() + half * kFewBlockBytes, p.gate_up_map,
@@ -86,9 +86,10 @@ __device__ __forceinline__ void load_gate_up(const FewArgs& p, FewRing& ring, in
 
 // This block's rows of one or two experts (second < 0: one), column blocks `block` and the next.
 __device__ __forceinline__ void load_down(const FewArgs& p, FewRing& ring, int32_t first,
-                                          int32_t second, int32_t block, uint64_t policy) {
+                                          int32_t second, int32_t block, int32_t ahead,
+                                          uint64_t policy) {
   constexpr int32_t kBoxBytes = kFewBlockBytes / 2;
-  begin_stage(ring, second < 0 ? kFewStageBytes / 2 : kFewStageBytes, kFewAheadDown);
+  begin_stage(ring, second < 0 ? kFewStageBytes / 2 : kFewStageBytes, ahead);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const uint32_t to = ring.stage() + i * kFewBlockBytes;
@@ -118,10 +119,12 @@ __device__ __forceinline__ void produce(const FewArgs& p, uint8_t* shared) {
       load_gate_up(p, ring, experts[slot], i - slot * per_slot, block, policy);
     }
   }
+  int32_t sent = 0;
   for (int32_t slot = 0; slot < slots.count; slot += 2) {
     const int32_t second = slot + 1 < slots.count ? experts[slot + 1] : -1;
     for (int32_t block = 0; block < p.columns / 128; block += 2) {
-      load_down(p, ring, experts[slot], second, block, policy);
+      const int32_t ahead = sent++ < kFewFirst ? kFewAheadFirst : kFewAhead;
+      load_down(p, ring, experts[slot], second, block, ahead, policy);
     }
   }
 }

@@ -12,7 +12,6 @@ namespace mimo::kernels::cuda::product {
 // The experts that serve a pair, each once, in the order of their first pairs, are the slots.
 struct FewTables {
   int32_t* num_slots;  // [1]
-  int32_t* turn;       // [1] which half of the middle is this launch's; not filled here
   int32_t* expert;     // [slots] 0 = the first held
   int32_t* asked;      // [slots] the same, of the copying warp
   int32_t* slot;       // [pairs] -1: no expert of ours
@@ -25,7 +24,6 @@ __device__ __forceinline__ FewTables tables_at(const FewArgs& p, uint8_t* shared
   constexpr int32_t n = kFewPairsMax;
   auto* const at = shared_part<int32_t>(shared, p.shape.tables_at);
   return {at + (5 + kFewTokensMax) * n,
-          at + (5 + kFewTokensMax) * n + 1,
           at + kFewTokensMax * n,
           at + (1 + kFewTokensMax) * n,
           at + (2 + kFewTokensMax) * n,

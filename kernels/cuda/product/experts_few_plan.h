@@ -18,9 +18,11 @@ constexpr int32_t kFewTileBytes = 8 * 128;  // what is multiplied by 128 weight 
 constexpr int32_t kFewPitch = 68;           // floats from one token's 64 sums to the next's
 constexpr int32_t kFewStagesMin = 6;
 constexpr int32_t kFewColumnsMax = 1024;
-// Stages of either product on their way to a block; the others wait in its ring.
-constexpr int32_t kFewAheadGateUp = 5;
-constexpr int32_t kFewAheadDown = 2;
+// Stages on their way to a block, the others wait in its ring; and of down's first ones, while
+// other blocks may still wait for gate_up's last.
+constexpr int32_t kFewAhead = 5;
+constexpr int32_t kFewAheadFirst = 2;
+constexpr int32_t kFewFirst = 8;
 
 // What the experts are, as far as the choice goes.
 struct ExpertsFewProblem {

@@ -10,7 +10,7 @@ namespace {
 // wgmma's sums keep some 13 bits of 128 columns, so that of an expert's 512 columns of the
 // intermediate some ten fall on the other side of an e4m3 step, 2^-4 of one; a token that one
 // expert serves alone shows it most.
-constexpr double kIntermediate = 2.5e-2;
+constexpr double kIntermediate = 1.5e-2;
 constexpr int32_t kTokensMax = product::kFewTokensMax;
 
 struct Shape {
