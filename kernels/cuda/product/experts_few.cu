@@ -213,12 +213,14 @@ __device__ __forceinline__ void multiply_gate_up(const FewArgs& p, const FewTabl
     float total[4] = {};
     for (int32_t block = 0; block < blocks; ++block) {
       const float2 x = *reinterpret_cast<const float2*>(token_scales + block * kFewTokensMax);
+      const float gate = scales.gate(block);
+      const float up = scales.up(block);
       float sums[4] = {};
       device::wait_parity(ring.full(), ring.parity);
       begin_product(ring.stage() + half * kFewBlockBytes, tiles + block * kFewTileBytes, sums);
       end_product<0>(sums);
       leave_stage(ring);
-      add_scaled(sums, scales.gate(block), scales.up(block), x, total);
+      add_scaled(sums, gate, up, x, total);
     }
     // With alternating buffers one barrier is enough: who writes a buffer again has passed the
     // barrier that its last readers came to after they had read.
@@ -359,6 +361,13 @@ __device__ __forceinline__ void multiply_stages(const FewArgs& p, const FewTable
                                                 const float* x_scales, DownScales& scales,
                                                 float (&total)[4]) {
   float sums[2 * kStages][4] = {};
+  float2 x[2 * kStages];
+  float scale[2 * kStages];
+#pragma unroll
+  for (int i = 0; i < 2 * kStages; ++i) {
+    x[i] = *reinterpret_cast<const float2*>(x_scales + i * 8);
+    scale[i] = scales.take(p, tables);
+  }
   FewRing leaving = ring;
 #pragma unroll
   for (int i = 0; i < kStages; ++i) {
@@ -371,9 +380,7 @@ __device__ __forceinline__ void multiply_stages(const FewArgs& p, const FewTable
   const auto finish = [&]<int kBlock>(std::integral_constant<int, kBlock>) {
     end_product<2 * kStages - 1 - kBlock>(sums[kBlock]);
     if constexpr (kBlock % 2 == 1) leave_stage(leaving);
-    const float2 x = *reinterpret_cast<const float2*>(x_scales + kBlock * 8);
-    const float scale = scales.take(p, tables);
-    add_scaled(sums[kBlock], scale, scale, x, total);
+    add_scaled(sums[kBlock], scale[kBlock], scale[kBlock], x[kBlock], total);
   };
   finish(std::integral_constant<int, 0>());
   finish(std::integral_constant<int, 1>());
