@@ -3,6 +3,7 @@
 #include <cuda_bf16.h>
 
 #include <cstdint>
+#include <utility>
 
 #include "base/check.h"
 #include "kernels/cuda/launch.h"
@@ -54,32 +55,21 @@ __device__ __forceinline__ int32_t own_column() {
   return static_cast<int32_t>(threadIdx.x % 4 * 2);
 }
 
-// sums[i] = 64 weight rows by a tile over 128 columns. A product waits for the one before it that
-// has the same sums: they take turns.
-template <int kCount>
-__device__ __forceinline__ void multiply(const uint32_t (&weights)[kCount], uint32_t tiles,
-                                         float (&sums)[kCount][4]) {
-  uint64_t a[kCount];
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) {
-    a[i] = device::operand_128b(weights[i]);
-    device::hold(sums[i]);
-  }
-  const uint64_t b = device::operand_128b(tiles);
+// Begins sums = 64 weight rows by a tile over 128 columns.
+__device__ __forceinline__ void begin_product(uint32_t weights, uint32_t tile, float (&sums)[4]) {
+  device::hold(sums);
   device::wgmma_begin();
+  const uint64_t a = device::operand_128b(weights);
+  const uint64_t b = device::operand_128b(tile);
+  constexpr int kStep = 32 >> 4;  // of a descriptor's address
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      constexpr int kStep = 32 >> 4;  // of a descriptor's address
-      constexpr int kTile = kFewTileBytes >> 4;
-      wgmma_e4m3(sums[i], a[i] + k * kStep, b + i * kTile + k * kStep, k > 0);
-    }
-  }
+  for (int k = 0; k < 4; ++k) wgmma_e4m3(sums, a + k * kStep, b + k * kStep, k > 0);
   device::wgmma_commit();
-  device::wgmma_wait<0>();
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) device::hold(sums[i]);
+}
+template <int kPending>
+__device__ __forceinline__ void end_product(float (&sums)[4]) {
+  device::wgmma_wait<kPending>();
+  device::hold(sums);
 }
 
 // This warp needs the stage no more.
@@ -223,13 +213,12 @@ __device__ __forceinline__ void multiply_gate_up(const FewArgs& p, const FewTabl
     float total[4] = {};
     for (int32_t block = 0; block < blocks; ++block) {
       const float2 x = *reinterpret_cast<const float2*>(token_scales + block * kFewTokensMax);
-      const float gate = scales.gate(block);
-      const float up = scales.up(block);
-      float sums[1][4] = {};
+      float sums[4] = {};
       device::wait_parity(ring.full(), ring.parity);
-      multiply<1>({ring.stage() + half * kFewBlockBytes}, tiles + block * kFewTileBytes, sums);
+      begin_product(ring.stage() + half * kFewBlockBytes, tiles + block * kFewTileBytes, sums);
+      end_product<0>(sums);
       leave_stage(ring);
-      add_scaled(sums[0], gate, up, x, total);
+      add_scaled(sums, scales.gate(block), scales.up(block), x, total);
     }
     // With alternating buffers one barrier is enough: who writes a buffer again has passed the
     // barrier that its last readers came to after they had read.
@@ -264,12 +253,11 @@ __device__ __forceinline__ void put_quantised(const uint4 (&bits)[2], bool there
     out[i] = device::pack_e4m3(__fmul_rn(x[4 * i], inverse), __fmul_rn(x[4 * i + 1], inverse),
                                __fmul_rn(x[4 * i + 2], inverse), __fmul_rn(x[4 * i + 3], inverse));
   }
+  if (!there) return;
   const auto chunk = static_cast<int32_t>(threadIdx.x % 8);
-  if (there) {
-    *reinterpret_cast<uint4*>(tile + row * 128 + (chunk ^ row) * 16) =
-        make_uint4(out[0], out[1], out[2], out[3]);
-  }
-  if (there && chunk == 0) scales[row] = scale;
+  *reinterpret_cast<uint4*>(tile + row * 128 + (chunk ^ row) * 16) =
+      make_uint4(out[0], out[1], out[2], out[3]);
+  if (chunk == 0) scales[row] = scale;
 }
 
 // The middle as e4m3, a scale for each pair and 128 columns, as wgmma takes it: in the tiles of two
@@ -300,21 +288,16 @@ __device__ __forceinline__ void quantise_middle(const FewArgs& p, const FewTable
     }
 #pragma unroll
     for (int n = 0; n < kEach; ++n) {
+      if (n * kMathWarps >= p.num_pairs) break;
       while (there(n) && !(complete(bits[n][0]) && complete(bits[n][1]))) ask(n);
-    }
-    __syncwarp();
-    const auto put = [&](int32_t n) {
       const int32_t pair = warp + n * kMathWarps;
       const int32_t slot = max(tables.slot[pair], 0);
       const int32_t tile = slot / 2 * blocks + block;
+      __syncwarp();
       put_quantised(bits[n], there(n), shared + p.shape.tokens_at + tile * kFewTileBytes,
                     shared_part<float>(shared, p.shape.middle_scales_at) + tile * 8,
                     slot % 2 * kFewTokensMax + pair / p.experts_per_token);
-    };
-    put(0);
-    if (p.num_pairs <= kMathWarps) continue;
-#pragma unroll
-    for (int n = 1; n < kEach; ++n) put(n);
+    }
   }
 }
 
@@ -368,35 +351,34 @@ __device__ __forceinline__ void put_results(const FewArgs& p, const FewTables& t
   }
 }
 
-// total += this block's rows of two slots by their tokens over kStages stages' columns.
+// total += this block's rows of two slots by their tokens over kStages stages' columns, all of them
+// under way at once; `tile`: their first.
 template <int kStages>
 __device__ __forceinline__ void multiply_stages(const FewArgs& p, const FewTables& tables,
                                                 FewRing& ring, uint32_t tiles,
                                                 const float* x_scales, DownScales& scales,
                                                 float (&total)[4]) {
-  constexpr int kBlocks = 2 * kStages;
-  float2 x[kBlocks];
-  float scale[kBlocks];
-#pragma unroll
-  for (int i = 0; i < kBlocks; ++i) {
-    x[i] = *reinterpret_cast<const float2*>(x_scales + i * 8);
-    scale[i] = scales.take(p, tables);
-  }
+  float sums[2 * kStages][4] = {};
   FewRing leaving = ring;
-  uint32_t weights[kBlocks];
 #pragma unroll
-  for (int i = 0; i < kBlocks; i += 2) {
+  for (int i = 0; i < kStages; ++i) {
     device::wait_parity(ring.full(), ring.parity);
-    weights[i] = ring.stage();
-    weights[i + 1] = ring.stage() + kFewBlockBytes;
+    begin_product(ring.stage(), tiles + 2 * i * kFewTileBytes, sums[2 * i]);
+    begin_product(ring.stage() + kFewBlockBytes, tiles + (2 * i + 1) * kFewTileBytes,
+                  sums[2 * i + 1]);
     ring.advance();
   }
-  float sums[kBlocks][4] = {};
-  multiply<kBlocks>(weights, tiles, sums);
-#pragma unroll
-  for (int i = 0; i < kStages; ++i) leave_stage(leaving);
-#pragma unroll
-  for (int i = 0; i < kBlocks; ++i) add_scaled(sums[i], scale[i], scale[i], x[i], total);
+  const auto finish = [&]<int kBlock>(std::integral_constant<int, kBlock>) {
+    end_product<2 * kStages - 1 - kBlock>(sums[kBlock]);
+    if constexpr (kBlock % 2 == 1) leave_stage(leaving);
+    const float2 x = *reinterpret_cast<const float2*>(x_scales + kBlock * 8);
+    const float scale = scales.take(p, tables);
+    add_scaled(sums[kBlock], scale, scale, x, total);
+  };
+  finish(std::integral_constant<int, 0>());
+  finish(std::integral_constant<int, 1>());
+  if constexpr (kStages > 1) finish(std::integral_constant<int, 2>());
+  if constexpr (kStages > 1) finish(std::integral_constant<int, 3>());
 }
 
 __device__ __forceinline__ void multiply_down(const FewArgs& p, const FewTables& tables,

@@ -1,45 +1,44 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cmath>
+#include <cstdint>
 #include <vector>
 
 #include "base/dtype.h"
 #include "kernels/cpu/rounding.h"
 #include "tests/kernels/cuda/product_support.h"
 
-// The experts with the sums of wgmma's e4m3 products, which keep 13 bits below the largest of 32
-// products and what was summed before, and drop the rest: of an intermediate's 512 columns some
-// then fall on the other side of an e4m3 step, and where few large ones make up a result, that is
-// some percent of it. Against this model a kernel's own mistakes show.
+// The experts with the sums of wgmma's e4m3 products. Of 32 products and what was summed before, it
+// takes the largest exponent, a product's being the sum of its factors', and drops what lies more
+// than 13 bits below; so it does with the sum. Of an intermediate's 512 columns some then fall on
+// the other side of an e4m3 step, and where few large ones make up a result, that is some percent
+// of it. Against this model a kernel's own mistakes show.
 namespace mimo::kernels::cuda::test {
+
+inline int exponent_of(double x) {
+  int out = 0;
+  std::frexp(x, &out);
+  return x == 0 ? -1000 : out - 1;
+}
 
 // Of 128 columns.
 inline float wgmma_sum(const float* a, const float* b) {
   constexpr int kBits = 13;
-  double sum = 0;
-  std::array<double, 33> terms;
-  const auto step_of = [](double largest) {
-    int exponent = 0;
-    std::frexp(largest, &exponent);
-    return std::ldexp(1.0, exponent - 1 - kBits);
-  };
-  const auto cut = [](double x, double step) {
+  const auto cut = [](double x, int exponent) {
+    const double step = std::ldexp(1.0, exponent - kBits);
     return static_cast<double>(static_cast<int64_t>(x / step)) * step;
   };
-  for (size_t k = 0; k < 128; k += 32) {
-    double largest = std::fabs(sum);
-    for (size_t i = 0; i < 32; ++i) {
-      terms[i] = static_cast<double>(a[k + i]) * b[k + i];
-      largest = std::max(largest, std::fabs(terms[i]));
+  double sum = 0;
+  for (int k = 0; k < 128; k += 32) {
+    int largest = exponent_of(sum);
+    for (int i = k; i < k + 32; ++i) {
+      largest = std::max(largest, exponent_of(a[i]) + exponent_of(b[i]));
     }
-    if (largest == 0) continue;
-    terms[32] = sum;
-    const double step = step_of(largest);
-    sum = 0;
-    for (const double term : terms) sum += cut(term, step);
-    if (sum != 0) sum = cut(sum, step_of(std::fabs(sum)));
+    if (largest < -100) continue;
+    double next = cut(sum, largest);
+    for (int i = k; i < k + 32; ++i) next += cut(static_cast<double>(a[i]) * b[i], largest);
+    sum = next == 0 ? 0 : cut(next, exponent_of(next));
   }
   return static_cast<float>(sum);
 }
