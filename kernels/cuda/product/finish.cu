@@ -59,32 +59,48 @@ __device__ __forceinline__ void load_columns(const __nv_bfloat16* from, float (&
   }
 }
 
+// The rows and weights of a token's experts `begin` and up.
+struct Chosen {
+  int32_t rows[kBatch];
+  float factors[kBatch];
+};
+__device__ __forceinline__ Chosen load_chosen(const CombineParams& p, int32_t token,
+                                              int32_t begin) {
+  const int64_t at = int64_t{token} * p.experts_per_token + begin;
+  Chosen out;
+#pragma unroll
+  for (int i = 0; i < kBatch; ++i) {
+    const bool there = begin + i < p.experts_per_token;
+    out.rows[i] = there ? __ldcg(p.row_of + at + i) : -1;
+    out.factors[i] = there ? __ldcg(p.weights + at + i) : 0.0f;
+  }
+  return out;
+}
+
 template <int kWidth>
 __global__ void __launch_bounds__(kCombineThreads)
     combine_kernel(const __grid_constant__ CombineParams p) {
   device::let_next_start();
-  device::wait_for_inputs();
   const auto token = static_cast<int32_t>(blockIdx.y);
+  Chosen chosen = load_chosen(p, token, 0);
+  device::wait_for_inputs();
   const auto col = static_cast<int32_t>(blockIdx.x * kCombineThreads + threadIdx.x) * kWidth;
   if (col >= p.hidden) return;
-  const int32_t* const row_of = p.row_of + int64_t{token} * p.experts_per_token;
-  const float* const weights = p.weights + int64_t{token} * p.experts_per_token;
   const auto* const y = static_cast<const __nv_bfloat16*>(p.y) + col;
   float sums[kWidth] = {};
   for (int32_t begin = 0; begin < p.experts_per_token; begin += kBatch) {
+    if (begin > 0) chosen = load_chosen(p, token, begin);
     float x[kBatch][kWidth] = {};
-    float factors[kBatch] = {};
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
-      const int32_t row = begin + i < p.experts_per_token ? row_of[begin + i] : -1;
-      if (row < 0) continue;
-      factors[i] = weights[begin + i];
-      load_columns<kWidth>(y + int64_t{row} * p.hidden, x[i]);
+      if (chosen.rows[i] < 0) continue;
+      load_columns<kWidth>(y + int64_t{chosen.rows[i]} * p.hidden, x[i]);
     }
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
+      const float factor = chosen.rows[i] < 0 ? 0.0f : chosen.factors[i];
 #pragma unroll
-      for (int c = 0; c < kWidth; ++c) sums[c] += factors[i] * x[i][c];
+      for (int c = 0; c < kWidth; ++c) sums[c] += factor * x[i][c];
     }
   }
   auto* const out = static_cast<__nv_bfloat16*>(p.out) + int64_t{token} * p.hidden + col;

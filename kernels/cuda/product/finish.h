@@ -14,7 +14,8 @@ void finish_qkv(const float* wide, int32_t num_tokens, const QkvTarget& target,
                 cudaStream_t stream);
 
 // out[t] = sum over k of weights[t, k] * y[row_of[t, k]], in float and in k's order; rows of -1 are
-// left out.
+// left out. `row_of` and `weights` are read early: they were there before the kernel that is queued
+// just before, and that one waits for its inputs before it lets the next start.
 struct CombineParams {
   const void* y = nullptr;          // [*, hidden] bf16
   const int32_t* row_of = nullptr;  // [T, K]
