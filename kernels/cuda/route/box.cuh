@@ -18,10 +18,18 @@ __device__ __forceinline__ uint32_t peek(const uint32_t* word) {
   asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(out) : "l"(word) : "memory");
   return out;
 }
+// Each word for itself; `words` is 16-byte aligned, here and in put().
+__device__ __forceinline__ uint4 peek_four(const uint32_t* words) {
+  uint4 out;
+  asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(out.x), "=r"(out.y), "=r"(out.z), "=r"(out.w)
+               : "l"(words)
+               : "memory");
+  return out;
+}
 __device__ __forceinline__ void put(uint32_t* word, uint32_t value) {
   asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
 }
-// Each word for itself; `words` is 16-byte aligned.
 __device__ __forceinline__ void put(uint32_t* words, const uint4& values) {
   asm volatile("st.relaxed.gpu.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(words), "r"(values.x),
                "r"(values.y), "r"(values.z), "r"(values.w)

@@ -17,15 +17,22 @@ struct PlanTables {
   uint32_t* warp_sums;  // [32]
   int16_t* first_row;   // [words, kPlanExpertsMax] of the word's first item
   int16_t* held;        // [pairs] held_expert()
+  int16_t* order;       // [pairs] sorted row -> pair
 };
-constexpr int64_t plan_shared_bytes(int64_t items, int64_t pairs) {
-  return (items + 31) / 32 * kPlanExpertsMax * 6 + 32 * 4 + (pairs + 7) / 8 * 16;
+constexpr int32_t kPlanWordsStep = 2;              // words are looked at so many at once
+constexpr int32_t kNumRowsAt = kPlanThreads / 32;  // in warp_sums: all rows
+__host__ __device__ constexpr int64_t plan_words(int64_t items) {
+  return (items + 32 * kPlanWordsStep - 1) / (32 * kPlanWordsStep) * kPlanWordsStep;
 }
-__device__ __forceinline__ PlanTables plan_tables(void* memory, int32_t words) {
+constexpr int64_t plan_shared_bytes(int64_t items, int64_t pairs) {
+  return plan_words(items) * kPlanExpertsMax * 6 + 32 * 4 + (pairs + 7) / 8 * 16 * 2;
+}
+__device__ __forceinline__ PlanTables plan_tables(void* memory, int32_t words, int32_t num_pairs) {
   auto* const at = static_cast<uint32_t*>(memory);
   uint32_t* const warp_sums = at + words * kPlanExpertsMax;
   auto* const first_row = reinterpret_cast<int16_t*>(warp_sums + 32);
-  return {at, warp_sums, first_row, first_row + words * kPlanExpertsMax};
+  int16_t* const held = first_row + words * kPlanExpertsMax;
+  return {at, warp_sums, first_row, held, held + (num_pairs + 7) / 8 * 8};
 }
 
 // Division of less than 2^16 by a number that is less, too; made where there is time.
@@ -42,42 +49,54 @@ class Divider {
   uint32_t factor_;
 };
 
-// Where plan_block() finds pairs' ids, kPlanTake at a time: a kernel's before ..
-constexpr int32_t kPlanTake = 8;
+// Where plan_block() finds pairs' ids: kPlanQuad pairs one behind the other, kPlanQuads times. A
+// kernel's before ..
+constexpr int32_t kPlanQuad = 4;
+constexpr int32_t kPlanQuads = 2;
+constexpr int32_t kPlanQuadStep = kPlanThreads * kPlanQuad;  // from a thread's quad to its next
+using QuadIds = int32_t[kPlanQuads][kPlanQuad];
 struct ReadyIds {
   const int32_t* ids = nullptr;  // [T, K]
-  // out[i]: of pair first + i * step; -1 from `end` on.
-  __device__ __forceinline__ void take(int32_t first, int32_t step, int32_t end,
-                                       int32_t (&out)[kPlanTake]) const {
+  // -1 from pair `end` on.
+  __device__ __forceinline__ void take(int32_t first, int32_t end, QuadIds& out) const {
 #pragma unroll
-    for (int32_t i = 0; i < kPlanTake; ++i) {
-      const int32_t pair = first + i * step;
-      out[i] = pair < end ? ids[pair] : -1;
+    for (int32_t q = 0; q < kPlanQuads; ++q) {
+#pragma unroll
+      for (int32_t i = 0; i < kPlanQuad; ++i) {
+        const int32_t pair = first + q * kPlanQuadStep + i;
+        out[q][i] = pair < end ? ids[pair] : -1;
+      }
     }
   }
 };
 // .. or other blocks' of this launch, each taken once.
 struct BoxIds {
-  uint32_t* words = nullptr;  // [T, K]
-  __device__ __forceinline__ void take(int32_t first, int32_t step, int32_t end,
-                                       int32_t (&out)[kPlanTake]) const {
-    uint32_t got[kPlanTake];
+  uint32_t* words = nullptr;  // [T, K], and as many more as fill up four
+  __device__ __forceinline__ void take(int32_t first, int32_t end, QuadIds& out) const {
+    uint4 got[kPlanQuads];
     bool all = false;
     while (!all) {
       all = true;
 #pragma unroll
-      for (int32_t i = 0; i < kPlanTake; ++i) {
-        const int32_t pair = first + i * step;
-        got[i] = pair < end ? peek(words + pair) : id_word(-1);
+      for (int32_t q = 0; q < kPlanQuads; ++q) {
+        const int32_t pair = first + q * kPlanQuadStep;
+        got[q] = {~0u, ~0u, ~0u, ~0u};
+        if (pair < end) got[q] = peek_four(words + pair);
       }
 #pragma unroll
-      for (int32_t i = 0; i < kPlanTake; ++i) all = all && got[i] != 0;
+      for (int32_t q = 0; q < kPlanQuads; ++q) {
+        const int32_t left = end - first - q * kPlanQuadStep;
+        all = all && (got[q].x != 0 || left < 1) && (got[q].y != 0 || left < 2) &&
+              (got[q].z != 0 || left < 3) && (got[q].w != 0 || left < 4);
+      }
     }
 #pragma unroll
-    for (int32_t i = 0; i < kPlanTake; ++i) {
-      const int32_t pair = first + i * step;
-      if (pair < end) put(words + pair, 0);
-      out[i] = word_id(got[i]);
+    for (int32_t q = 0; q < kPlanQuads; ++q) {
+      const int32_t pair = first + q * kPlanQuadStep;
+      if (pair < end) put(words + pair, uint4{0, 0, 0, 0});
+      const uint32_t four[kPlanQuad] = {got[q].x, got[q].y, got[q].z, got[q].w};
+#pragma unroll
+      for (int32_t i = 0; i < kPlanQuad; ++i) out[q][i] = pair + i < end ? word_id(four[i]) : -1;
     }
   }
 };
@@ -114,20 +133,29 @@ __device__ __forceinline__ void place_expert(const ExpertPlanParams& p, int32_t 
                                              const PlanTables& tables, const Divider& tiles_of) {
   const auto expert = static_cast<int32_t>(threadIdx.x);
   int32_t rows = 0;
-#pragma unroll 4
-  for (int32_t w = 0; w < words; ++w) rows += __popc(tables.items[w * kPlanExpertsMax + expert]);
+#pragma unroll 1
+  for (int32_t w = 0; w < words; w += kPlanWordsStep) {
+#pragma unroll
+    for (int32_t i = 0; i < kPlanWordsStep; ++i) {
+      rows += __popc(tables.items[(w + i) * kPlanExpertsMax + expert]);
+    }
+  }
   const int32_t tiles = tiles_of(rows + p.tile_rows - 1);
   const uint32_t own = static_cast<uint32_t>(rows) << 16 | static_cast<uint32_t>(tiles);
   const uint32_t before = sums_before(own, tables.warp_sums);
   const auto first_row = static_cast<int32_t>(before >> 16);
   const auto first_tile = static_cast<int32_t>(before & 0xffffu);
   int32_t row = first_row;
-#pragma unroll 4
-  for (int32_t w = 0; w < words; ++w) {
-    const int32_t at = w * kPlanExpertsMax + expert;
-    tables.first_row[at] = static_cast<int16_t>(row);
-    row += __popc(tables.items[at]);
+#pragma unroll 1
+  for (int32_t w = 0; w < words; w += kPlanWordsStep) {
+#pragma unroll
+    for (int32_t i = 0; i < kPlanWordsStep; ++i) {
+      const int32_t at = (w + i) * kPlanExpertsMax + expert;
+      tables.first_row[at] = static_cast<int16_t>(row);
+      row += __popc(tables.items[at]);
+    }
   }
+  if (expert == kPlanThreads - 1) tables.warp_sums[kNumRowsAt] = static_cast<uint32_t>(row);
   if (expert >= p.num_experts) return;
   p.plan.offsets[expert] = first_row;
   for (int32_t i = 0; i < tiles; ++i) {
@@ -139,28 +167,38 @@ __device__ __forceinline__ void place_expert(const ExpertPlanParams& p, int32_t 
   *p.plan.num_tiles = first_tile + tiles;
 }
 
-// Pairs first, first + kPlanThreads, .., kPlanTake of them, to their sorted rows.
+// A quad's experts into the rows of bits.
+__device__ __forceinline__ void note_pairs(const ExpertPlanParams& p, int32_t first,
+                                           const int32_t (&ids)[kPlanQuad],
+                                           const PlanTables& tables, const Divider& item_of) {
+  int16_t experts[kPlanQuad];
+#pragma unroll
+  for (int32_t i = 0; i < kPlanQuad; ++i) {
+    const int32_t expert = held_expert(p, ids[i]);
+    const int32_t item = item_of(first + i);
+    experts[i] = static_cast<int16_t>(expert);
+    if (expert < 0) continue;
+    atomicOr(&tables.items[item / 32 * kPlanExpertsMax + expert], 1u << (item % 32));
+  }
+  *reinterpret_cast<short4*>(tables.held + first) = {experts[0], experts[1], experts[2],
+                                                     experts[3]};
+}
+
+// A quad's pairs to their sorted rows.
 __device__ __forceinline__ void place_pairs(const ExpertPlanParams& p, int32_t first,
                                             int32_t num_pairs, const PlanTables& tables,
                                             const Divider& item_of) {
-  int32_t rows[kPlanTake];
+  const short4 held = *reinterpret_cast<const short4*>(tables.held + first);
+  const int32_t experts[kPlanQuad] = {held.x, held.y, held.z, held.w};
 #pragma unroll
-  for (int32_t i = 0; i < kPlanTake; ++i) {
-    const int32_t pair = first + i * kPlanThreads;
-    rows[i] = -1;
-    if (pair >= num_pairs) continue;
-    const int32_t expert = tables.held[pair];
+  for (int32_t i = 0; i < kPlanQuad; ++i) {
+    const int32_t pair = first + i;
     const int32_t item = item_of(pair);
-    const int32_t at = item / 32 * kPlanExpertsMax + max(expert, 0);
+    const int32_t at = item / 32 * kPlanExpertsMax + max(experts[i], 0);
     const uint32_t ahead = tables.items[at] & lower_bits(item % 32);
-    if (expert >= 0) rows[i] = tables.first_row[at] + __popc(ahead);
-  }
-#pragma unroll
-  for (int32_t i = 0; i < kPlanTake; ++i) {
-    const int32_t pair = first + i * kPlanThreads;
-    if (pair >= num_pairs) continue;
-    p.plan.row_of[pair] = rows[i];
-    if (rows[i] >= 0) p.plan.pairs[rows[i]] = pair;
+    const int32_t row = experts[i] < 0 ? -1 : tables.first_row[at] + __popc(ahead);
+    if (row >= 0) tables.order[row] = static_cast<int16_t>(pair);
+    if (pair < num_pairs) p.plan.row_of[pair] = row;
   }
 }
 
@@ -173,29 +211,30 @@ __device__ __forceinline__ void plan_block(const ExpertPlanParams& p, const Ids&
   const int32_t num_pairs = p.num_tokens * p.experts_per_token;
   const Divider item_of(pairs_an_item);
   const Divider tiles_of(p.tile_rows);
-  const int32_t words = (item_of(num_pairs) + 31) / 32;
-  const PlanTables tables = plan_tables(memory, words);
+  const auto words = static_cast<int32_t>(plan_words(item_of(num_pairs)));
+  const PlanTables tables = plan_tables(memory, words, num_pairs);
   for (int32_t w = 0; w < words; ++w) tables.items[w * kPlanExpertsMax + tid] = 0;
   __syncthreads();
-  for (int32_t first = tid; first < num_pairs; first += kPlanTake * kPlanThreads) {
-    int32_t taken[kPlanTake];
-    ids.take(first, kPlanThreads, num_pairs, taken);
-#pragma unroll
-    for (int32_t i = 0; i < kPlanTake; ++i) {
-      const int32_t pair = first + i * kPlanThreads;
-      if (pair >= num_pairs) continue;
-      const int32_t expert = held_expert(p, taken[i]);
-      const int32_t item = item_of(pair);
-      tables.held[pair] = static_cast<int16_t>(expert);
-      uint32_t* const word = &tables.items[item / 32 * kPlanExpertsMax + max(expert, 0)];
-      if (expert >= 0) atomicOr(word, 1u << (item % 32));
-    }
+#pragma unroll 1
+  for (int32_t first = tid * kPlanQuad; first < num_pairs; first += kPlanQuads * kPlanQuadStep) {
+    QuadIds taken;
+    ids.take(first, num_pairs, taken);
+    note_pairs(p, first, taken[0], tables, item_of);
+    const int32_t next = first + kPlanQuadStep;
+    if (next < num_pairs) note_pairs(p, next, taken[1], tables, item_of);
   }
   __syncthreads();
   place_expert(p, words, tables, tiles_of);
   __syncthreads();
-  for (int32_t first = tid; first < num_pairs; first += kPlanTake * kPlanThreads) {
+#pragma unroll 1
+  for (int32_t first = tid * kPlanQuad; first < num_pairs; first += kPlanQuadStep) {
     place_pairs(p, first, num_pairs, tables, item_of);
+  }
+  __syncthreads();
+  const auto num_rows = static_cast<int32_t>(tables.warp_sums[kNumRowsAt]);
+#pragma unroll 2
+  for (int32_t row = tid; row < num_rows; row += kPlanThreads) {
+    p.plan.pairs[row] = tables.order[row];
   }
 }
 

@@ -18,7 +18,7 @@ struct RouteWork {
   RouteParams route;
   RoutePlan cut;
   float* scores = nullptr;        // kTiles: [splits, T, E] sums of x w^T over a split's columns
-  uint32_t* score_box = nullptr;  // the others: [T, splits, score_pitch] words of box.cuh,
+  uint32_t* score_box = nullptr;  // the others: [T, boxes, score_pitch] words of box.cuh,
   uint32_t* id_box = nullptr;     // and [T, K]; zeros between launches
   ExpertPlanParams plan;          // num_tokens 0: no plan is wanted of this launch
 };
@@ -26,10 +26,12 @@ struct RouteWork {
 // Dynamic shared memory, before the first launch. The bounds on experts and groups are RouteOps'.
 void prepare_few();
 void prepare_split();
+int32_t prepare_cluster();  // blocks that are there at the same time
 void prepare_tile();
 
 void launch_few(const RouteWork& work, cudaStream_t stream);
 void launch_split(const RouteWork& work, cudaStream_t stream);
+void launch_cluster(const RouteWork& work, cudaStream_t stream);
 void launch_tiles(const RouteWork& work, cudaStream_t stream);
 
 }  // namespace mimo::kernels::cuda::router

@@ -42,6 +42,7 @@ Result<void> RouteOps::prepare(const StepLimits& limits) {
                           int64_t{num_box_tokens_} * router::kChosenMax, Purpose::kWorkspace));
   router::prepare_few();
   router::prepare_split();
+  num_cluster_places_ = router::prepare_cluster();
   router::prepare_tile();
   return {};
 }
@@ -61,7 +62,8 @@ void RouteOps::route(const RouteParams& p) {
   if (p.num_tokens == 0) return;
   router::RouteWork work;
   work.route = p;
-  work.cut = router::plan_route({p.num_tokens, p.num_experts, p.hidden}, context_.num_sms());
+  work.cut = router::plan_route({p.num_tokens, p.num_experts, p.hidden, p.num_groups},
+                                context_.num_sms(), num_cluster_places_);
   work.scores = scores_;
   work.score_box = score_box_;
   work.id_box = id_box_;
@@ -70,7 +72,7 @@ void RouteOps::route(const RouteParams& p) {
     CHECK_LE(num_sums * p.num_experts, num_scores_);
   } else {
     CHECK_LE(p.num_tokens, num_box_tokens_);
-    CHECK_LE(num_sums * work.cut.score_pitch, num_box_words_);
+    CHECK_LE(int64_t{work.cut.boxes} * p.num_tokens * work.cut.score_pitch, num_box_words_);
   }
   if (makes_plan(p, work.cut.kernel)) {
     work.plan = plans_->wanted();
@@ -82,6 +84,8 @@ void RouteOps::route(const RouteParams& p) {
       return router::launch_few(work, stream);
     case RouteKernel::kSplit:
       return router::launch_split(work, stream);
+    case RouteKernel::kCluster:
+      return router::launch_cluster(work, stream);
     case RouteKernel::kTiles:
       return router::launch_tiles(work, stream);
   }

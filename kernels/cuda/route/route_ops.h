@@ -30,7 +30,8 @@ class RouteOps {
   float* scores_ = nullptr;
   int64_t num_scores_ = 0;  // entries of scores_
   uint32_t* score_box_ = nullptr;
-  int64_t num_box_words_ = 0;  // of score_box_
+  int64_t num_box_words_ = 0;       // of score_box_
+  int32_t num_cluster_places_ = 0;  // prepare_cluster()
   uint32_t* id_box_ = nullptr;
   int32_t num_box_tokens_ = 0;  // rows of id_box_
 };

@@ -13,58 +13,95 @@ int32_t ceil_div(int32_t a, int32_t b) { return (a + b - 1) / b; }
 // Four scores are put at a time.
 int32_t score_pitch(int32_t num_experts) { return ceil_div(num_experts, 4) * 4; }
 
-// Blocks of kSplit: with 256 experts, 128 of them; each has no more than 64 KB of weights.
+// Blocks of kSplit: with 256 experts, 128 of them where there is a tile for as few tokens; each has
+// 64 KB of weights or less.
 struct SplitTile {
   int32_t tokens_max = 0;  // of a step that takes it
   int32_t tokens = 0;
   int32_t experts = 0;
-  int32_t splits = 0;
 };
 constexpr SplitTile kSplitTiles[] = {
-    {.tokens_max = 8, .tokens = 8, .experts = 16, .splits = 8},
-    {.tokens_max = 16, .tokens = 16, .experts = 16, .splits = 8},
-    {.tokens_max = 32, .tokens = 32, .experts = 16, .splits = 8},
-    {.tokens_max = 128, .tokens = 64, .experts = 32, .splits = 8},
-    {.tokens_max = 192, .tokens = 96, .experts = 64, .splits = kSplitsMax},
-    {.tokens_max = kSplitTokensMax, .tokens = 128, .experts = 64, .splits = kSplitsMax},
+    {.tokens_max = 8, .tokens = 8, .experts = 16},
+    {.tokens_max = 16, .tokens = 16, .experts = 16},
+    {.tokens_max = 32, .tokens = 32, .experts = 16},
+    {.tokens_max = kSplitTokensMax, .tokens = 64, .experts = 32},
 };
 
-const SplitTile& split_tile(int32_t tokens) {
-  return *std::find_if(std::begin(kSplitTiles), std::end(kSplitTiles),
-                       [tokens](const SplitTile& tile) { return tokens <= tile.tokens_max; });
+// And of kCluster: 128 of them with 256 experts; each has 128 KB of weights at most.
+struct ClusterTile {
+  int32_t tokens_max = 0;
+  int32_t tokens = 0;
+};
+constexpr ClusterTile kClusterTiles[] = {
+    {.tokens_max = 128, .tokens = 32},
+    {.tokens_max = kSplitTokensMax, .tokens = 64},
+};
+constexpr int32_t kClusterTokensMin = 65;
+constexpr int32_t kClusterPlacesMin = 128;
+
+template <typename Tile, size_t kCount>
+const Tile& tile_for(int32_t tokens, const Tile (&tiles)[kCount]) {
+  return *std::find_if(std::begin(tiles), std::end(tiles),
+                       [tokens](const Tile& tile) { return tokens <= tile.tokens_max; });
+}
+
+void cut_columns(const RouteShape& shape, int32_t splits, RoutePlan& out) {
+  out.split_cols = ceil_div(ceil_div(shape.hidden, kChunkCols), splits) * kChunkCols;
+  out.splits = ceil_div(shape.hidden, out.split_cols);
 }
 
 // The last blocks select (box.cuh says why). Where blocks are left, the one that plans does not.
-void choose_finishers(int32_t tokens, int32_t num_sms, RoutePlan& out) {
-  const int32_t most = std::min(out.num_blocks, num_sms);
+void choose_finishers(int32_t tokens, int32_t num_places, RoutePlan& out) {
+  const int32_t most = std::min(out.num_blocks, num_places);
   out.num_finishers = std::min(tokens, most);
   const bool plans_apart = tokens > 1 && out.num_finishers < most;
   out.first_finisher = out.num_blocks - out.num_finishers - (plans_apart ? 1 : 0);
 }
 
+bool fits_clusters(const RouteShape& shape, int32_t num_places) {
+  return shape.num_tokens >= kClusterTokensMin && shape.num_tokens <= kSplitTokensMax &&
+         num_places >= kClusterPlacesMin && shape.num_experts <= kClusterExpertsMax &&
+         shape.num_groups == 1 && shape.hidden <= kClusterCols * kClusterBlocks * kClusterBoxesMax;
+}
+
+RoutePlan plan_clusters(const RouteShape& shape, int32_t num_places, RoutePlan out) {
+  const ClusterTile& tile = tile_for(shape.num_tokens, kClusterTiles);
+  out.kernel = RouteKernel::kCluster;
+  out.tokens_a_block = tile.tokens;
+  out.experts_a_block = kClusterExperts;
+  cut_columns(shape, kClusterBlocks * kClusterBoxesMax, out);
+  out.boxes = ceil_div(out.splits, kClusterBlocks);
+  out.num_blocks = out.boxes * kClusterBlocks * ceil_div(shape.num_experts, kClusterExperts) *
+                   ceil_div(shape.num_tokens, tile.tokens);
+  choose_finishers(shape.num_tokens, num_places, out);
+  return out;
+}
+
 }  // namespace
 
-RoutePlan plan_route(const RouteShape& shape, int32_t num_sms) {
+RoutePlan plan_route(const RouteShape& shape, int32_t num_sms, int32_t num_places) {
   RoutePlan out;
   const int32_t tokens = shape.num_tokens;
-  const int32_t chunks = ceil_div(shape.hidden, kChunkCols);
   out.score_pitch = score_pitch(shape.num_experts);
   if (tokens <= kFewTokensMax) {
     out.tokens_a_block = tokens;
     out.experts_a_block = kFewExperts;
-    out.split_cols = ceil_div(chunks, kFewSplits) * kChunkCols;
-    out.splits = ceil_div(shape.hidden, out.split_cols);
+    cut_columns(shape, kFewSplits, out);
+    out.boxes = out.splits;
     out.num_blocks = out.splits * ceil_div(shape.num_experts, kFewExperts);
     choose_finishers(tokens, num_sms, out);
     return out;
   }
+  if (fits_clusters(shape, num_places)) {
+    return plan_clusters(shape, std::min(num_places, num_sms), out);
+  }
   if (tokens <= kSplitTokensMax) {
-    const SplitTile& tile = split_tile(tokens);
+    const SplitTile& tile = tile_for(tokens, kSplitTiles);
     out.kernel = RouteKernel::kSplit;
     out.tokens_a_block = tile.tokens;
     out.experts_a_block = tile.experts;
-    out.split_cols = ceil_div(chunks, tile.splits) * kChunkCols;
-    out.splits = ceil_div(shape.hidden, out.split_cols);
+    cut_columns(shape, kSplitsMax, out);
+    out.boxes = out.splits;
     out.num_blocks =
         out.splits * ceil_div(shape.num_experts, tile.experts) * ceil_div(tokens, tile.tokens);
     choose_finishers(tokens, num_sms, out);
@@ -72,12 +109,12 @@ RoutePlan plan_route(const RouteShape& shape, int32_t num_sms) {
   }
   // Columns are cut until every multiprocessor has a block.
   const int32_t tiles = ceil_div(tokens, kTileSide) * ceil_div(shape.num_experts, kTileSide);
+  const int32_t chunks = ceil_div(shape.hidden, kChunkCols);
   const int32_t splits = std::clamp(num_sms / tiles, 1, std::min(kTilesSplitsMax, chunks));
   out.kernel = RouteKernel::kTiles;
   out.tokens_a_block = kTileSide;
   out.experts_a_block = kTileSide;
-  out.split_cols = ceil_div(chunks, splits) * kChunkCols;
-  out.splits = ceil_div(shape.hidden, out.split_cols);
+  cut_columns(shape, splits, out);
   out.num_blocks = out.splits * tiles;
   return out;
 }
@@ -88,11 +125,8 @@ int64_t route_scores_max(int32_t tokens_max, int32_t num_experts, int32_t num_sm
 }
 
 int64_t route_box_words_max(int32_t tokens_max, int32_t num_experts) {
-  int64_t scores = 0;
-  for (const SplitTile& tile : kSplitTiles) {
-    scores = std::max(scores, int64_t{std::min(tokens_max, tile.tokens_max)} * tile.splits);
-  }
-  return scores * score_pitch(num_experts);
+  constexpr int32_t kBoxesMax = std::max({kFewSplits, kSplitsMax, kClusterBoxesMax});
+  return int64_t{std::min(tokens_max, kSplitTokensMax)} * kBoxesMax * score_pitch(num_experts);
 }
 
 }  // namespace mimo::kernels::cuda::router

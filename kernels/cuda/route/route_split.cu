@@ -13,55 +13,47 @@ namespace mimo::kernels::cuda::router {
 namespace {
 
 // --- Tile -------------------------------------------------------------------------------------
-// A warp has kExpertTiles x 16 experts and two chunks of 32 columns of every kStepCols; the block's
-// warps are kExpertWarps beside each other, the others cut the columns. kPasses times kTokens
-// tokens, one pass after the other.
+// A warp has kExpertTiles x 16 experts and two chunks of 32 columns of every kStepCols.
 constexpr int32_t kChunks = 2;
+constexpr int32_t kChunkStep = kRouteWarps * kChunkCols;
+constexpr int32_t kStepCols = kChunks * kChunkStep;
 
-template <int kTokenTiles_, int kExpertTiles_, int kExpertWarps_, int kPasses_, int kSplits_>
+template <int kTokenTiles_, int kExpertTiles_>
 struct SplitTile {
   static constexpr int kTokenTiles = kTokenTiles_;
   static constexpr int kExpertTiles = kExpertTiles_;
-  static constexpr int kExpertWarps = kExpertWarps_;
-  static constexpr int kPasses = kPasses_;
-  static constexpr int kSplits = kSplits_;  // at most
-  static constexpr int kColWarps = kRouteWarps / kExpertWarps;
-  static constexpr int kWarpExperts = kExpertTiles * kMmaExperts;
-  static constexpr int kExperts = kExpertWarps * kWarpExperts;
+  static constexpr int kExperts = kExpertTiles * kMmaExperts;
   static constexpr int kTokens = kTokenTiles * kMmaTokens;
-  static constexpr int kChunkStep = kColWarps * kChunkCols;
-  static constexpr int kStepCols = kChunks * kChunkStep;
   static constexpr bool kCutsEarly = kExpertTiles == 1;
-  static constexpr int kPitch = kWarpExperts + 4;  // a warp's stores meet every bank once
+  static constexpr int kPitch = kExperts + 4;  // a warp's stores meet every bank once
 
   // A warp's own. As lanes read them: two pieces of each of two experts.
   using Weights = float4[kChunks][kExpertTiles][4][32];
+  // The sums lie where the weights were.
   using Sums = float[kTokens][kPitch];
-  // With one pass the sums lie where the weights were.
-  static constexpr int64_t kSumsAt = kPasses == 1 ? 0 : int64_t{sizeof(Weights)};
-  static constexpr int64_t kWarpBytes =
-      std::max(kSumsAt + int64_t{sizeof(Sums)}, int64_t{sizeof(Weights)});
+  static constexpr int64_t kWarpBytes = std::max(sizeof(Sums), sizeof(Weights));
   static constexpr int64_t kBytes = kRouteWarps * kWarpBytes;
 
   static __device__ __forceinline__ Weights& weights(uint8_t* memory, int32_t warp) {
     return *reinterpret_cast<Weights*>(memory + warp * kWarpBytes);
   }
   static __device__ __forceinline__ Sums& sums(uint8_t* memory, int32_t warp) {
-    return *reinterpret_cast<Sums*>(memory + warp * kWarpBytes + kSumsAt);
+    return *reinterpret_cast<Sums*>(memory + warp * kWarpBytes);
   }
 };
 
 struct Place {
-  int32_t expert = 0;  // the warp's first
-  int32_t col = 0;     // and of its first chunk
-  int32_t end = 0;     // of the columns
+  int32_t expert = 0;  // the block's first
+  int32_t token = 0;
+  int32_t col = 0;  // of the warp's first chunk
+  int32_t end = 0;  // of the columns
 };
 template <typename T>
 __device__ __forceinline__ Place warp_place(const RouteWork& work) {
   const auto warp = static_cast<int32_t>(threadIdx.x / 32);
   const int32_t begin = static_cast<int32_t>(blockIdx.x) * work.cut.split_cols;
-  return {static_cast<int32_t>(blockIdx.y) * T::kExperts + warp % T::kExpertWarps * T::kWarpExperts,
-          begin + warp / T::kExpertWarps * kChunkCols,
+  return {static_cast<int32_t>(blockIdx.y) * T::kExperts,
+          static_cast<int32_t>(blockIdx.z) * T::kTokens, begin + warp * kChunkCols,
           min(begin + work.cut.split_cols, work.route.hidden)};
 }
 
@@ -75,7 +67,7 @@ __device__ __forceinline__ void load_weights(const RouteParams& p, const Place& 
   const int32_t piece = lane % kRowPieces;
 #pragma unroll
   for (int32_t chunk = 0; chunk < kChunks; ++chunk) {
-    const int32_t from_col = col + chunk * T::kChunkStep + piece * 4;
+    const int32_t from_col = col + chunk * kChunkStep + piece * 4;
 #pragma unroll
     for (int32_t i = 0; i < T::kExpertTiles * 4; ++i) {
       const int32_t row = i * (32 / kRowPieces) + lane / kRowPieces;
@@ -92,10 +84,10 @@ __device__ __forceinline__ void load_weights(const RouteParams& p, const Place& 
 
 template <typename T>
 __device__ __forceinline__ void load_tokens(const RouteParams& p, const Place& place, int32_t col,
-                                            int32_t first_token, uint4 (&x)[T::kTokenTiles]) {
+                                            uint4 (&x)[T::kTokenTiles]) {
   const auto lane = static_cast<int32_t>(threadIdx.x % 32);
   const int32_t from_col = col + lane % 4 * kLaneCols;
-  const int32_t first = first_token + lane / 4;
+  const int32_t first = place.token + lane / 4;
   // kSplitTokensMax rows: 32 bits are enough.
   const uint16_t* const from = static_cast<const uint16_t*>(p.x);
   const int32_t tokens_left = from_col < place.end ? p.num_tokens - first : 0;
@@ -175,18 +167,18 @@ __device__ __forceinline__ void multiply_cut(const CutWeights<T>& weights,
   }
 }
 
-// The warp's sums over its columns, for the tokens of a pass. `loaded`: the first step's weights
-// have been asked for, and cut where they are cut early.
+// The warp's sums over its columns. The first step's weights have been asked for, and cut where
+// they are cut early.
 template <typename T>
 __device__ __forceinline__ void sum_columns(const RouteParams& p, const Place& place,
-                                            int32_t first_token, bool loaded,
                                             typename T::Weights& weights, CutWeights<T>& cut,
                                             WarpSums<T>& sums) {
 #pragma unroll 1
-  for (int32_t col = place.col; col < place.end; col += T::kStepCols) {
+  for (int32_t col = place.col; col < place.end; col += kStepCols) {
     uint4 x[kChunks][T::kTokenTiles];
-    load_tokens<T>(p, place, col, first_token, x[0]);
-    load_tokens<T>(p, place, col + T::kChunkStep, first_token, x[1]);
+    load_tokens<T>(p, place, col, x[0]);
+    load_tokens<T>(p, place, col + kChunkStep, x[1]);
+    const bool loaded = col == place.col;
     if (!loaded) load_weights<T>(p, place, col, weights);
     if constexpr (T::kCutsEarly) {
       if (!loaded) cut_weights<T>(weights, cut);
@@ -204,7 +196,6 @@ __device__ __forceinline__ void sum_columns(const RouteParams& p, const Place& p
       }
     }
     __syncwarp();  // all lanes have read the weights
-    loaded = false;
   }
 }
 
@@ -225,32 +216,31 @@ __device__ __forceinline__ void leave_sums(const WarpSums<T>& sums, typename T::
   }
 }
 
-// All warps' sums of a pass, over the block's columns, into the box: a thread has four experts of a
-// token at a time.
+// All warps' sums, over the block's columns, into the box: a thread has four experts of a token at
+// a time.
 template <typename T>
-__device__ __forceinline__ void put_sums(const RouteWork& work, int32_t first_token,
+__device__ __forceinline__ void put_sums(const RouteWork& work, const Place& place,
                                          uint8_t* memory) {
   constexpr int32_t kQuads = T::kExperts / 4;
-  constexpr int32_t kWarpQuads = T::kWarpExperts / 4;
   const int32_t num_experts = work.route.num_experts;
   const auto split = static_cast<int32_t>(blockIdx.x);
 #pragma unroll 1
   for (auto i = static_cast<int32_t>(threadIdx.x); i < T::kTokens * kQuads; i += kRouteThreads) {
-    const int32_t token = i / kQuads;
+    const int32_t token = place.token + i / kQuads;
     const int32_t quad = i % kQuads;
     float4 total = {0, 0, 0, 0};
 #pragma unroll
-    for (int32_t c = 0; c < T::kColWarps; ++c) {
-      const typename T::Sums& sums = T::sums(memory, c * T::kExpertWarps + quad / kWarpQuads);
-      const float4 part = *reinterpret_cast<const float4*>(&sums[token][quad % kWarpQuads * 4]);
+    for (int32_t c = 0; c < kRouteWarps; ++c) {
+      const typename T::Sums& sums = T::sums(memory, c);
+      const float4 part = *reinterpret_cast<const float4*>(&sums[i / kQuads][quad * 4]);
       total.x += part.x;
       total.y += part.y;
       total.z += part.z;
       total.w += part.w;
     }
-    const int32_t expert = static_cast<int32_t>(blockIdx.y) * T::kExperts + quad * 4;
-    if (first_token + token >= work.route.num_tokens || expert >= num_experts) continue;
-    uint32_t* const to = box_scores(work, first_token + token, split, expert);
+    const int32_t expert = place.expert + quad * 4;
+    if (token >= work.route.num_tokens || expert >= num_experts) continue;
+    uint32_t* const to = box_scores(work, token, split, expert);
     const uint4 words = {score_word(total.x), score_word(total.y), score_word(total.z),
                          score_word(total.w)};
     if (expert + 4 <= num_experts) {
@@ -266,7 +256,7 @@ __device__ __forceinline__ void put_sums(const RouteWork& work, int32_t first_to
 // --- Kernel: grid [splits, ceil(E / kExperts), ceil(T / tokens_a_block)] -----------------------
 // The first step's weights, all of them in most models, come in before the inputs are there.
 template <typename T>
-__global__ void __launch_bounds__(kRouteThreads, T::kPasses == 1 && T::kTokenTiles <= 4 ? 2 : 1)
+__global__ void __launch_bounds__(kRouteThreads, T::kTokenTiles <= 4 ? 2 : 1)
     split_kernel(const __grid_constant__ RouteWork work) {
   extern __shared__ __align__(16) uint8_t memory[];
   const RouteParams& p = work.route;
@@ -280,33 +270,22 @@ __global__ void __launch_bounds__(kRouteThreads, T::kPasses == 1 && T::kTokenTil
   if constexpr (T::kCutsEarly) cut_weights<T>(weights, cut);
   device::wait_for_inputs();
 
-  const bool is_one_step = place.col + T::kStepCols >= place.end;
-  FirstRun run;
-  bool loaded = true;
-#pragma unroll 1
-  for (int32_t pass = 0; pass < T::kPasses; ++pass) {
-    const int32_t first_token = (static_cast<int32_t>(blockIdx.z) * T::kPasses + pass) * T::kTokens;
-    WarpSums<T> sums = {};
-    sum_columns<T>(p, place, first_token, loaded, weights, cut, sums);
-    loaded = is_one_step;
-    if (pass == T::kPasses - 1) run = find_run(work);
-    device::copy_async_wait<0>();  // of warps without columns, too
-    __syncwarp();
-    if (pass > 0) __syncthreads();  // all have added up the pass before
-    leave_sums<T>(sums, T::sums(memory, warp));
-    __syncthreads();
-    put_sums<T>(work, first_token, memory);
-  }
+  WarpSums<T> sums = {};
+  sum_columns<T>(p, place, weights, cut, sums);
+  FirstRun run = find_run(work);
+  device::copy_async_wait<0>();  // of warps without columns, too
+  __syncwarp();
+  leave_sums<T>(sums, T::sums(memory, warp));
+  __syncthreads();
+  put_sums<T>(work, place, memory);
   find_context(work, run);
-  finish<T::kSplits>(work, run, memory + T::kBytes);
+  finish<kSplitsMax>(work, run, memory + T::kBytes);
 }
 
-using Tile8 = SplitTile<1, 1, 1, 1, 8>;
-using Tile16 = SplitTile<2, 1, 1, 1, 8>;
-using Tile32 = SplitTile<4, 1, 1, 1, 8>;
-using Tile128 = SplitTile<8, 2, 1, 1, 8>;
-using Tile192 = SplitTile<6, 2, 2, 2, 16>;
-using Tile256 = SplitTile<8, 2, 2, 2, 16>;
+using Tile8 = SplitTile<1, 1>;
+using Tile16 = SplitTile<2, 1>;
+using Tile32 = SplitTile<4, 1>;
+using Tile64 = SplitTile<8, 2>;
 
 template <typename T>
 void prepare() {
@@ -316,9 +295,9 @@ void prepare() {
 template <typename T>
 void launch_for(const RouteWork& work, cudaStream_t stream) {
   const RoutePlan& cut = work.cut;
-  CHECK_EQ(cut.tokens_a_block, T::kTokens * T::kPasses);
+  CHECK_EQ(cut.tokens_a_block, T::kTokens);
   CHECK_EQ(cut.experts_a_block, T::kExperts);
-  CHECK_LE(cut.splits, T::kSplits);
+  CHECK_LE(cut.splits, kSplitsMax);
   const int32_t expert_blocks = (work.route.num_experts + T::kExperts - 1) / T::kExperts;
   const dim3 grid(static_cast<uint32_t>(cut.splits), static_cast<uint32_t>(expert_blocks),
                   static_cast<uint32_t>(cut.num_blocks / (cut.splits * expert_blocks)));
@@ -332,21 +311,20 @@ void prepare_split() {
   prepare<Tile8>();
   prepare<Tile16>();
   prepare<Tile32>();
-  prepare<Tile128>();
-  prepare<Tile192>();
-  prepare<Tile256>();
+  prepare<Tile64>();
 }
 
 void launch_split(const RouteWork& work, cudaStream_t stream) {
-  const RoutePlan& cut = work.cut;
-  if (cut.tokens_a_block <= Tile8::kTokens) return launch_for<Tile8>(work, stream);
-  if (cut.tokens_a_block <= Tile16::kTokens) return launch_for<Tile16>(work, stream);
-  if (cut.tokens_a_block <= Tile32::kTokens) return launch_for<Tile32>(work, stream);
-  if (cut.tokens_a_block == Tile128::kTokens) return launch_for<Tile128>(work, stream);
-  if (cut.tokens_a_block < Tile256::kTokens * Tile256::kPasses) {
-    return launch_for<Tile192>(work, stream);
+  switch (work.cut.tokens_a_block) {
+    case Tile8::kTokens:
+      return launch_for<Tile8>(work, stream);
+    case Tile16::kTokens:
+      return launch_for<Tile16>(work, stream);
+    case Tile32::kTokens:
+      return launch_for<Tile32>(work, stream);
+    default:
+      return launch_for<Tile64>(work, stream);
   }
-  launch_for<Tile256>(work, stream);
 }
 
 }  // namespace mimo::kernels::cuda::router

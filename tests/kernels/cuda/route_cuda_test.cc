@@ -176,13 +176,14 @@ TEST(RouteCuda, MatchesTheReferenceAtTheModelsShape) {
 
 TEST(RouteCuda, MatchesTheReferenceAtOtherShapes) {
   SKIP_WITHOUT_GPU();
-  for (const int32_t tokens : {1, 3, 7, 16, 33, 130, 300}) {
+  for (const int32_t tokens : {1, 3, 7, 16, 33, 130, 200, 300}) {
     expect_right({tokens, 16, 64, {.experts_per_token = 4}}, 200);
     expect_right({tokens, 63, 72, {.experts_per_token = 5, .normalize = false}}, 201);
     expect_right({tokens, 1, 8, {.experts_per_token = 1}}, 202);
     expect_right({tokens, 255, 1032, {.experts_per_token = 8, .scaling = 2.5}}, 203);
     expect_right({tokens, 32, 8200, {.experts_per_token = 32}}, 204);
     expect_right({tokens, 1024, 128, {.experts_per_token = 32}}, 205);
+    expect_right({tokens, 96, 1024, {.experts_per_token = 12}}, 206);
   }
 }
 

@@ -62,7 +62,7 @@ TEST(RoutePlan, CutsColumnsOverTheWholeDevice) {
   for (const int32_t tokens : {1, 4, 5, 8, 9, 16, 17, 64, 65, 256, 257, 512, 1000, 8192, 40000}) {
     for (const int32_t experts : {1, 16, 255, 256, 1024}) {
       for (const int32_t hidden : {8, 64, 1032, 4096, 8200}) {
-        const RoutePlan plan = plan_route({tokens, experts, hidden}, 132);
+        const RoutePlan plan = plan_route({tokens, experts, hidden}, 132, 132);
         EXPECT_GE(plan.splits * plan.split_cols, hidden);
         EXPECT_LT((plan.splits - 1) * plan.split_cols, hidden) << "an empty split";
         if (plan.splits > 1) {
@@ -74,8 +74,15 @@ TEST(RoutePlan, CutsColumnsOverTheWholeDevice) {
           continue;
         }
         EXPECT_GE(plan.score_pitch, experts);
-        EXPECT_LE(plan.splits, kSplitsMax);
-        EXPECT_LE(int64_t{plan.splits} * tokens * plan.score_pitch,
+        if (plan.kernel == RouteKernel::kCluster) {
+          EXPECT_LE(plan.boxes, kClusterBoxesMax);
+          EXPECT_GE(plan.boxes * kClusterBlocks, plan.splits);
+          EXPECT_EQ(plan.num_blocks % kClusterBlocks, 0);
+        } else {
+          EXPECT_LE(plan.splits, kSplitsMax);
+          EXPECT_EQ(plan.boxes, plan.splits);
+        }
+        EXPECT_LE(int64_t{plan.boxes} * tokens * plan.score_pitch,
                   route_box_words_max(tokens, experts));
       }
     }
@@ -87,7 +94,7 @@ TEST(RoutePlan, TheLastBlocksFinish) {
   for (const int32_t num_sms : {1, 8, 132}) {
     for (int32_t tokens = 1; tokens <= kSplitTokensMax; ++tokens) {
       for (const int32_t experts : {1, 16, 255, 256, 1024}) {
-        const RoutePlan plan = plan_route({tokens, experts, 4096}, num_sms);
+        const RoutePlan plan = plan_route({tokens, experts, 4096}, num_sms, num_sms);
         SCOPED_TRACE(::testing::Message() << tokens << " tokens, " << experts << " experts, "
                                           << num_sms << " multiprocessors");
         const int32_t num_waiting = plan.num_blocks - plan.first_finisher;
@@ -97,25 +104,33 @@ TEST(RoutePlan, TheLastBlocksFinish) {
         ASSERT_LE(num_waiting, num_sms);
         const int32_t apart = num_waiting - plan.num_finishers;
         ASSERT_TRUE(apart == 0 || apart == 1) << apart;
-        ASSERT_EQ(apart == 0,
-                  tokens == 1 || plan.num_finishers == std::min(plan.num_blocks, num_sms));
+        const bool is_full = plan.num_finishers == std::min(plan.num_blocks, num_sms);
+        ASSERT_EQ(apart == 0, tokens == 1 || is_full);
       }
     }
   }
 }
 
 TEST(RoutePlan, GoesByTheTokens) {
-  const auto kernel = [](int32_t tokens) { return plan_route({tokens, 256, 4096}, 132).kernel; };
+  const auto kernel = [](int32_t tokens) {
+    return plan_route({tokens, 256, 4096}, 132, 132).kernel;
+  };
   EXPECT_EQ(kernel(1), RouteKernel::kFew);
   EXPECT_EQ(kernel(4), RouteKernel::kFew);
   EXPECT_EQ(kernel(5), RouteKernel::kSplit);
-  EXPECT_EQ(kernel(256), RouteKernel::kSplit);
+  EXPECT_EQ(kernel(64), RouteKernel::kSplit);
+  EXPECT_EQ(kernel(65), RouteKernel::kCluster);
+  EXPECT_EQ(kernel(256), RouteKernel::kCluster);
   EXPECT_EQ(kernel(257), RouteKernel::kTiles);
-  for (const int32_t tokens : {1, 4, 8, 16, 32, 128, 192, 256}) {
-    EXPECT_EQ(plan_route({tokens, 256, 4096}, 132).num_blocks, 128) << tokens;
+  EXPECT_EQ(plan_route({128, 256, 4096, 8}, 132, 132).kernel, RouteKernel::kSplit);
+  EXPECT_EQ(plan_route({128, 257, 4096}, 132, 132).kernel, RouteKernel::kSplit);
+  EXPECT_EQ(plan_route({128, 256, 4104}, 132, 132).kernel, RouteKernel::kSplit);
+  EXPECT_EQ(plan_route({128, 256, 4096}, 132, 120).kernel, RouteKernel::kSplit);
+  for (const int32_t tokens : {1, 4, 8, 16, 32, 128, 256}) {
+    EXPECT_EQ(plan_route({tokens, 256, 4096}, 132, 132).num_blocks, 128) << tokens;
   }
-  EXPECT_EQ(plan_route({512, 256, 4096}, 132).splits, 16);
-  EXPECT_EQ(plan_route({8192, 256, 4096}, 132).splits, 1);
+  EXPECT_EQ(plan_route({512, 256, 4096}, 132, 132).splits, 16);
+  EXPECT_EQ(plan_route({8192, 256, 4096}, 132, 132).splits, 1);
 }
 
 }  // namespace
