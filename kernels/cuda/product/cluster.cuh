@@ -24,6 +24,12 @@ __device__ __forceinline__ void cluster_wait() {
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
+// The first half where nothing that was written need be seen: a release for the cluster waits until
+// the memory has acknowledged all that this thread wrote.
+__device__ __forceinline__ void cluster_arrive_relaxed() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+}
+
 // The same place in the shared memory of block `rank` of the cluster.
 __device__ __forceinline__ uint32_t address_in(uint32_t address, uint32_t rank) {
   uint32_t out;
@@ -75,6 +81,24 @@ __device__ __forceinline__ void load_box_5d(uint32_t to, const CUtensorMap& map,
       ".L2::cache_hint [%0], [%1, {%2, %3, %3, %4, %5}], [%6], %7;" ::"r"(to),
       "l"(&map), "r"(x), "r"(0), "r"(y), "r"(z), "r"(barrier), "l"(policy)
       : "memory");
+}
+
+// The same, to the same place in all blocks of `mask`, each of whose barriers counts its bytes.
+__device__ __forceinline__ void share_box_5d(uint32_t to, const CUtensorMap& map, int32_t x,
+                                             int32_t y, int32_t z, uint32_t barrier, uint16_t mask,
+                                             uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      ".multicast::cluster.L2::cache_hint [%0], [%1, {%2, %3, %3, %4, %5}], [%6], %7, %8;" ::"r"(
+          to),
+      "l"(&map), "r"(x), "r"(0), "r"(y), "r"(z), "r"(barrier), "h"(mask), "l"(policy)
+      : "memory");
+}
+
+// As arrive() of kernels/device/mbarrier.cuh, on a barrier of any block of the cluster. It hands
+// over no writes to other blocks: with a release for the cluster it takes some 500 cycles.
+__device__ __forceinline__ void arrive_in(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
 // A barrier of `count` threads of the block; whole warps.

@@ -8,6 +8,7 @@
 #include "kernels/cuda/product/finish.h"
 #include "kernels/cuda/product/qkv_target.h"
 #include "kernels/cuda/product/resident.h"
+#include "kernels/cuda/product/slab.h"
 #include "kernels/cuda/product/stream.h"
 #include "kernels/cuda/product/stream_plan.h"
 #include "kernels/cuda/product/swap.h"
@@ -50,7 +51,7 @@ struct ProductOps::State {
   StreamParams stream_params(const Input& x, const DeviceMatrix& w) const;
   Input quantised(const Input& x, const DeviceMatrix& w, int32_t num_rows);
   void dense(const Input& x, const DeviceMatrix& w, StreamOut kind, void* out, int32_t num_tokens);
-  bool resident_dense(const Input& x, const DeviceMatrix& w, StreamOut kind, void* out,
+  bool one_wave_dense(const Input& x, const DeviceMatrix& w, StreamOut kind, void* out,
                       int32_t num_tokens);
   bool swap_experts(const ExpertsParams& p);
   void stream_experts(const ExpertsParams& p, int32_t tile_rows);
@@ -61,6 +62,7 @@ struct ProductOps::State {
   TileGemm tile;
   std::optional<product::SwapStream> swap;
   std::optional<product::ResidentStream> resident;
+  std::optional<product::SlabStream> slab;
   std::optional<product::ExpertsFew> few;
   StepLimits limits;
   int64_t q_max = 0;
@@ -93,21 +95,26 @@ Input ProductOps::State::quantised(const Input& x, const DeviceMatrix& w, int32_
 }
 
 // False: it cannot be computed so, and nothing was done.
-bool ProductOps::State::resident_dense(const Input& x, const DeviceMatrix& w, StreamOut kind,
+bool ProductOps::State::one_wave_dense(const Input& x, const DeviceMatrix& w, StreamOut kind,
                                        void* out, int32_t num_tokens) {
-  const auto shape = resident->choose(w, kind, nullptr, num_tokens);
-  if (!shape.has_value()) return false;
+  const auto held = resident->choose(w, kind, nullptr, num_tokens);
+  const auto shape = slab->choose(w, kind, nullptr, num_tokens);
+  if (!held.has_value() && !shape.has_value()) return false;
   StreamParams params = stream_params(quantised(x, w, num_tokens), w);
   params.out_kind = kind;
   params.out = out;
   params.num_tokens = num_tokens;
-  resident->run(params, *shape);
+  if (held.has_value()) {
+    resident->run(params, *held);
+  } else {
+    slab->run(params, *shape);
+  }
   return true;
 }
 
 void ProductOps::State::dense(const Input& x, const DeviceMatrix& w, StreamOut kind, void* out,
                               int32_t num_tokens) {
-  if (resident_dense(x, w, kind, out, num_tokens)) return;
+  if (one_wave_dense(x, w, kind, out, num_tokens)) return;
   const int32_t token_rows = product::swap_token_rows(num_tokens);
   const auto swapped = swap->choose(w, kind, nullptr, token_rows, kOneTile);
   const auto shape = product::choose_dense(w.dtype, w.cols, num_tokens, context.shared_bytes_max());
@@ -281,6 +288,7 @@ Result<void> ProductOps::prepare(const StepLimits& limits) {
   product::prepare_stream(context_);
   TRY_ASSIGN(s.swap, product::SwapStream::create(context_));
   TRY_ASSIGN(s.resident, product::ResidentStream::create(context_, *s.swap));
+  TRY_ASSIGN(s.slab, product::SlabStream::create(context_, *s.swap));
   TRY_ASSIGN(s.few, product::ExpertsFew::create(context_, limits.hidden));
   return s.tile.prepare(limits);
 }
@@ -303,6 +311,14 @@ void ProductOps::qkv(const QkvParams& p) {
     params.num_tokens = num_tokens;
     params.target = target;
     return s.resident->run(params, *held);
+  }
+  const auto slab = s.slab->choose(w, StreamOut::kQkv, &target, num_tokens);
+  if (slab.has_value() && num_tokens > product::kSwapTokensMax) {
+    StreamParams params = s.stream_params(s.quantised(x, w, num_tokens), w);
+    params.out_kind = StreamOut::kQkv;
+    params.num_tokens = num_tokens;
+    params.target = target;
+    return s.slab->run(params, *slab);
   }
   const auto swapped =
       s.swap->choose(w, StreamOut::kQkv, &target, product::swap_token_rows(num_tokens), kOneTile);

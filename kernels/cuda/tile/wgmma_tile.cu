@@ -10,6 +10,7 @@
 #include "kernels/device/mbarrier.cuh"
 #include "kernels/device/mma.cuh"
 #include "kernels/device/pdl.cuh"
+#include "kernels/device/quad.cuh"
 #include "kernels/device/tma.cuh"
 #include "kernels/device/wgmma.cuh"
 
@@ -221,26 +222,6 @@ __device__ __forceinline__ void consume(const WgmmaArgs& p, const Scales<kSubTil
   }
 }
 
-// Lane 4 i + j of a quad has columns 2 j and the next of four groups of eight columns; afterwards
-// all eight columns of group j.
-__device__ __forceinline__ void turn_quad(uint32_t (&v)[4]) {
-  const int lane = threadIdx.x;
-#pragma unroll
-  for (int bit = 1; bit <= 2; bit *= 2) {
-#pragma unroll
-    for (int low = 0; low < 4; ++low) {
-      if (low & bit) continue;
-      const uint32_t other =
-          __shfl_xor_sync(~0u, lane & bit ? v[low] : v[low | bit], static_cast<unsigned>(bit));
-      if (lane & bit) {
-        v[low] = other;
-      } else {
-        v[low | bit] = other;
-      }
-    }
-  }
-}
-
 // kGroups groups of eight columns of one row; value(j, i) is column 8 j + 2 (lane % 4) + i.
 template <int kGroups, typename Value>
 __device__ __forceinline__ void store_row(__nv_bfloat16* row, bool there, int32_t col, int32_t cols,
@@ -257,7 +238,7 @@ __device__ __forceinline__ void store_row(__nv_bfloat16* row, bool there, int32_
   for (int j = 0; j < kGroups; j += 4) {
     uint32_t v[4];
     for (int k = 0; k < 4; ++k) v[k] = device::pack_bf16(value(j + k, 0), value(j + k, 1));
-    turn_quad(v);
+    device::turn_quad(v);
     const int32_t at = col + 8 * (j + pair);
     if (there && at < cols)
       *reinterpret_cast<uint4*>(row + at) = make_uint4(v[0], v[1], v[2], v[3]);

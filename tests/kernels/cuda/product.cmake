@@ -13,3 +13,6 @@ mimo_test(product_experts_few_plan_test SOURCES product_experts_few_plan_test.cc
           LINK mimo_cuda_product)
 mimo_test(product_experts_few_cuda_test SOURCES product_experts_few_cuda_test.cc
           LINK mimo_cuda_product LABELS gpu)
+mimo_test(product_slab_plan_test SOURCES product_slab_plan_test.cc LINK mimo_cuda_product)
+mimo_test(product_slab_cuda_test SOURCES product_slab_cuda_test.cc
+          LINK mimo_cuda_product LABELS gpu)
