@@ -302,6 +302,14 @@ void ProductOps::qkv(const QkvParams& p) {
   if (num_tokens == 0) return;
   const product::QkvTarget target = product::qkv_target(p);
   const Input x = {p.x.values, p.x.q, p.x.q_scales};
+  const auto slab = s.slab->choose(w, StreamOut::kQkv, &target, num_tokens);
+  if (slab.has_value()) {
+    StreamParams params = s.stream_params(s.quantised(x, w, num_tokens), w);
+    params.out_kind = StreamOut::kQkv;
+    params.num_tokens = num_tokens;
+    params.target = target;
+    return s.slab->run(params, *slab);
+  }
   const bool ready = x.q != nullptr || w.dtype != DType::kF8E4m3;
   const auto held =
       ready ? s.resident->choose(w, StreamOut::kQkv, &target, num_tokens) : std::nullopt;
@@ -311,14 +319,6 @@ void ProductOps::qkv(const QkvParams& p) {
     params.num_tokens = num_tokens;
     params.target = target;
     return s.resident->run(params, *held);
-  }
-  const auto slab = s.slab->choose(w, StreamOut::kQkv, &target, num_tokens);
-  if (slab.has_value() && num_tokens > product::kSwapTokensMax) {
-    StreamParams params = s.stream_params(s.quantised(x, w, num_tokens), w);
-    params.out_kind = StreamOut::kQkv;
-    params.num_tokens = num_tokens;
-    params.target = target;
-    return s.slab->run(params, *slab);
   }
   const auto swapped =
       s.swap->choose(w, StreamOut::kQkv, &target, product::swap_token_rows(num_tokens), kOneTile);

@@ -205,7 +205,7 @@ __device__ __forceinline__ uint32_t source_at(const SlabShape& shape, int32_t re
   return shape.sums_at + source * Tile::kSourceBytes;
 }
 
-// To the blocks that finish them. Returns when nobody in this block reads the ring any more.
+// To the blocks that finish them, when nobody in this block reads the ring any more.
 template <typename Tile>
 __device__ __forceinline__ void send_sums(const SlabArgs& p, SlabShare<Tile> share, uint8_t* shared,
                                           SlabBarriers<Tile> barriers, const float (&x)[64]) {
@@ -215,6 +215,7 @@ __device__ __forceinline__ void send_sums(const SlabArgs& p, SlabShare<Tile> sha
   const int32_t receiver = sixteen / Tile::kSixteens;
   const uint32_t at = source_at<Tile>(p.shape, receiver, share.slice, Tile::kTurns ? group : 0) +
                       sums_at<Tile>(sixteen % Tile::kSixteens, 0);
+  part_barrier(kMathBarrier, kSlabMathThreads);
   if (receiver != share.slice) {
     const uint32_t rank = share.rank_of(receiver, share.tile);
     const uint32_t to = address_in(device::shared_address(shared) + at, rank);
@@ -224,7 +225,6 @@ __device__ __forceinline__ void send_sums(const SlabArgs& p, SlabShare<Tile> sha
       send(to + j * 512, x[4 * j], x[4 * j + 1], x[4 * j + 2], x[4 * j + 3], counted);
     }
   }
-  part_barrier(kMathBarrier, kSlabMathThreads);
   if (receiver == share.slice) {
 #pragma unroll
     for (int j = 0; j < 16; ++j) {
@@ -246,18 +246,20 @@ class Finish {
         slice_(share.slice),
         sixteen_((static_cast<int32_t>(threadIdx.x / 32) - 4) / kWarpsEach),
         first_pair_(static_cast<int32_t>(threadIdx.x / 32) % kWarpsEach * Tile::kPairs),
-        columns_(p.stream, share.unit, first_pair_),
+        half_(p.stream, share.unit * kSlabRows + first_pair_ / 4 * 64),
         turns_(slab_turns(p.stream, share.unit * kSlabRows + first_pair_ / 4 * 64)) {
 #pragma unroll
     for (int eight = 0; eight < 2; ++eight) {
       const int32_t token = share.first_token() + row(eight);
       rows_[eight] = token < p.stream.num_tokens ? token : -1;
-      if (!columns_.cached || rows_[eight] < 0) continue;
+      if (!half_.cached || rows_[eight] < 0) continue;
       rows_[eight] = shared_part<Place>(shared, p.shape.places_at)[row(eight)].cache_row;
     }
   }
 
   __device__ __forceinline__ void run() const {
+    const auto* const columns =
+        shared_part<__nv_bfloat16*>(shared_, p_.shape.columns_at) + first_pair_ * 2;
     float4 a[Tile::kPairs] = {};
     float4 b[Tile::kPairs] = {};
 #pragma unroll
@@ -283,7 +285,7 @@ class Finish {
                            static_cast<int32_t>(threadIdx.x % 4) * 2;
         turn(x[i], *shared_part<float4>(shared_, p_.shape.turns_at + at * 8));
       }
-      columns_.store(p_.stream, rows_[eight], x);
+      store_pairs(p_.stream, half_, columns, rows_[eight], x);
     }
   }
 
@@ -302,7 +304,7 @@ class Finish {
   int32_t slice_;
   int32_t sixteen_;
   int32_t first_pair_;
-  SlabColumns<Tile::kPairs> columns_;
+  SlabHalf half_;
   bool turns_;
   int32_t rows_[2];  // of the output or of the cache; -1: not kept
 };
@@ -390,7 +392,7 @@ struct TileList {
   }
 };
 using AllTiles =
-    TileList<SlabBlock<64, 1, 2>, SlabBlock<64, 2, 2>, SlabBlock<128, 1, 4>, SlabBlock<128, 2, 2>>;
+    TileList<SlabBlock<64, 1, 2>, SlabBlock<128, 1, 2>, SlabBlock<128, 1, 4>, SlabBlock<128, 2, 2>>;
 
 }  // namespace
 

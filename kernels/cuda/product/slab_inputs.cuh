@@ -116,6 +116,11 @@ template <typename Tile>
 __device__ void help_slab(const SlabArgs& p, SlabShare<Tile> share, uint8_t* shared,
                           SlabBarriers<Tile> barriers) {
   const auto helper = static_cast<int32_t>(threadIdx.x) - 32;
+  if (helper < kSlabRows / 8) {
+    const PairRows rows = slab_pair(p.stream, share.unit, helper / 2);
+    shared_part<__nv_bfloat16*>(shared, p.shape.columns_at)[helper] =
+        slab_column(p.stream, helper % 2 == 0 ? rows.a : rows.b);
+  }
   device::wait_for_inputs();
   if (p.stream.out_kind == StreamOut::kQkv) find_slab_places<Tile>(p, share, shared, helper);
   device::arrive(barriers.places());

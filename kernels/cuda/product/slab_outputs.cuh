@@ -52,81 +52,76 @@ __device__ __forceinline__ void turn(PairSums& x, float4 by) {
   x.b = make_float2(x.b.x * by.y + a.x * by.x, x.b.y * by.w + a.y * by.z);
 }
 
-// Where kPairs pairs from `first_pair` on of a unit go: four (two) eights at a time, of which a
-// lane stores one.
-template <int kPairs>
-struct SlabColumns {
-  static_assert(kPairs % 2 == 0, "quads of eights");
-  static constexpr int kQuads = kPairs / 2;
+// Where the eight columns from weight row `row` on go in row 0 of the output, of q or of the cache;
+// null: they are not there.
+__device__ __forceinline__ __nv_bfloat16* slab_column(const StreamArgs& p, int32_t row) {
+  if (p.out_kind != StreamOut::kQkv) {
+    return row < p.out_cols ? static_cast<__nv_bfloat16*>(p.out) + row : nullptr;
+  }
+  if (row >= p.rows) return nullptr;
+  const QkvTarget& target = p.target;
+  const int32_t q_cols = target.num_q_heads * target.k_dim;
+  const int32_t v_row = q_cols + target.kv_heads * target.k_dim;
+  if (row < q_cols) return static_cast<__nv_bfloat16*>(target.q) + row;
+  const bool is_v = row >= v_row;
+  const int32_t dim = is_v ? target.v_dim : target.k_dim;
+  const int32_t col = row - (is_v ? v_row : q_cols);
+  return static_cast<__nv_bfloat16*>(is_v ? target.v : target.k) +
+         int64_t{col / dim} * target.page_tokens * dim + col % dim;
+}
 
-  __device__ __forceinline__ SlabColumns(const StreamArgs& p, int32_t unit, int32_t first_pair) {
-    const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+// What the results of a unit's half, 64 rows, have in common: heads are whole 64 rows, so all are
+// of q, or of k, or of v.
+struct SlabHalf {
+  __device__ __forceinline__ SlabHalf(const StreamArgs& p, int32_t first) : row_cols(p.out_cols) {
+    if (p.out_kind != StreamOut::kQkv) return;
     const QkvTarget& target = p.target;
-    const bool heads = p.out_kind == StreamOut::kQkv;
     const int32_t q_cols = target.num_q_heads * target.k_dim;
-    const int32_t v_row = q_cols + target.kv_heads * target.k_dim;
-    const int32_t first = slab_pair(p, unit, first_pair).a;
-    // Heads are whole 64 rows: all these are of q, or of k, or of v.
-    cached = heads && first >= q_cols;
-    const bool is_v = heads && first >= v_row;
+    cached = first >= q_cols;
+    const bool is_v = first >= q_cols + target.kv_heads * target.k_dim;
     if (is_v) factor = target.value_scale;
-    const int32_t dim = is_v ? target.v_dim : target.k_dim;
-    row_cols = cached ? dim : heads ? q_cols : p.out_cols;
-    void* const out = is_v ? target.v : cached ? target.k : heads ? target.q : p.out;
-#pragma unroll
-    for (int quad = 0; quad < kQuads; ++quad) {
-      const int32_t i = quad * 4 + lane % 4;  // first all the pairs' a, then all their b
-      const PairRows rows = slab_pair(p, unit, first_pair + i % kPairs);
-      const int32_t row = i < kPairs ? rows.a : rows.b;
-      to[quad] = nullptr;
-      if (row >= p.rows) continue;
-      int64_t at = row;
-      if (cached) {
-        const int32_t col = row - (is_v ? v_row : q_cols);
-        at = int64_t{col / dim} * target.page_tokens * dim + col % dim;
-      }
-      to[quad] = static_cast<__nv_bfloat16*>(out) + at;
-    }
-    if (p.out_kind == StreamOut::kSiluMul) first_col = first + lane % 4 * 2;
+    row_cols = cached ? (is_v ? target.v_dim : target.k_dim) : q_cols;
   }
 
-  // Whole warps. `row` of the output or the cache; -1: it is not kept.
-  __device__ __forceinline__ void store(const StreamArgs& p, int32_t row,
-                                        const PairSums (&x)[kPairs]) const {
-    if (first_col >= 0) return store_silu(p, row, x);
-#pragma unroll
-    for (int quad = 0; quad < kQuads; ++quad) {
-      uint32_t v[4];
-#pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        const int i = quad * 4 + k;
-        const float2 from = i < kPairs ? x[i % kPairs].a : x[i % kPairs].b;
-        v[k] = device::pack_bf16(from.x * factor, from.y * factor);
-      }
-      device::turn_quad(v);
-      if (row < 0 || to[quad] == nullptr) continue;
-      *reinterpret_cast<uint4*>(to[quad] + int64_t{row} * row_cols) =
-          make_uint4(v[0], v[1], v[2], v[3]);
-    }
-  }
-  __device__ __forceinline__ void store_silu(const StreamArgs& p, int32_t row,
-                                             const PairSums (&x)[kPairs]) const {
-    if (row < 0) return;
-    auto* const out = static_cast<__nv_bfloat16*>(p.out) + int64_t{row} * row_cols;
+  int32_t row_cols;  // from one row to the next
+  float factor = 1.0f;
+  bool cached = false;
+};
+
+// kPairs pairs of one row of the output or the cache; -1: it is not kept. `columns` are of the
+// first pair's a, its b, and so on. Whole warps.
+template <int kPairs>
+__device__ __forceinline__ void store_pairs(const StreamArgs& p, const SlabHalf& half,
+                                            __nv_bfloat16* const* columns, int32_t row,
+                                            const PairSums (&x)[kPairs]) {
+  static_assert(kPairs % 2 == 0, "quads of eights");
+  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+  const int64_t at = int64_t{row} * half.row_cols;
+  if (p.out_kind == StreamOut::kSiluMul) {
 #pragma unroll
     for (int i = 0; i < kPairs; ++i) {
-      const int32_t col = first_col + i * 8;
-      if (col >= row_cols) continue;
-      *reinterpret_cast<uint32_t*>(out + col) =
+      if (row < 0 || columns[2 * i] == nullptr) continue;
+      *reinterpret_cast<uint32_t*>(columns[2 * i] + at + lane % 4 * 2) =
           device::pack_bf16(silu_mul(x[i].a.x, x[i].b.x), silu_mul(x[i].a.y, x[i].b.y));
     }
+    return;
   }
-
-  __nv_bfloat16* to[kQuads];  // of row 0
-  int32_t row_cols;           // from one row to the next
-  int32_t first_col = -1;     // of the thread; silu(gate) * up only
-  float factor = 1.0f;
-  bool cached;
-};
+#pragma unroll
+  for (int quad = 0; quad < kPairs / 2; ++quad) {
+    // Four of all the pairs' a, then their b; a lane stores one.
+    uint32_t v[4];
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const int i = quad * 4 + k;
+      const float2 from = i < kPairs ? x[i % kPairs].a : x[i % kPairs].b;
+      v[k] = device::pack_bf16(from.x * half.factor, from.y * half.factor);
+    }
+    device::turn_quad(v);
+    const int32_t mine = quad * 4 + lane % 4;
+    __nv_bfloat16* const to = columns[mine % kPairs * 2 + mine / kPairs];
+    if (row < 0 || to == nullptr) continue;
+    *reinterpret_cast<uint4*>(to + at) = make_uint4(v[0], v[1], v[2], v[3]);
+  }
+}
 
 }  // namespace mimo::kernels::cuda::product

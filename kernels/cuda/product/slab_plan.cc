@@ -28,6 +28,7 @@ std::optional<SlabShape> slab_shape(const SlabTile& tile, int32_t cols, int32_t 
   out.sums_at = out.scales_at + tile.scale_bytes();
   out.turns_at = out.sums_at + tile.sums_bytes();
   out.places_at = out.turns_at + tile.turn_bytes();
+  out.columns_at = out.places_at + tile.finished_rows() * 8;
   out.barriers_at = out.places_at + tile.place_bytes();
   out.shared_bytes = out.barriers_at + kSlabBarrierBytes;
   if (out.shared_bytes > shared_bytes_max) return std::nullopt;
@@ -37,13 +38,15 @@ std::optional<SlabShape> slab_shape(const SlabTile& tile, int32_t cols, int32_t 
 std::optional<SlabShape> choose_slab(const SwapProblem& p, int32_t num_tokens) {
   if (num_tokens <= kSlabTokensMin || num_tokens > kSlabTokensMax) return std::nullopt;
   if (slab_refusal(p) != nullptr) return std::nullopt;
-  SlabTile tile = {128, 2, 2};
-  if (num_tokens <= 128) tile = {128, 1, 4};
-  if (num_tokens <= 64) tile = {64, 1, 2};
-  const auto out = slab_shape(tile, p.cols, p.shared_bytes_max);
-  const int32_t clusters = p.clusters[tile.cluster() == 4 ? 2 : 1];
   const int32_t units = (p.rows + kSlabRows - 1) / kSlabRows;
-  return units <= clusters ? out : std::nullopt;
+  // The fastest first.
+  for (const SlabTile& tile : {SlabTile{64, 1, 2}, {128, 1, 4}, {128, 1, 2}, {128, 2, 2}}) {
+    if (num_tokens > tile.token_rows * tile.token_tiles) continue;
+    if (units > p.clusters[tile.cluster() == 4 ? 2 : 1]) continue;
+    const auto out = slab_shape(tile, p.cols, p.shared_bytes_max);
+    if (out.has_value()) return out;
+  }
+  return std::nullopt;
 }
 
 }  // namespace mimo::kernels::cuda::product

@@ -38,7 +38,8 @@ struct SlabTile {
   constexpr int32_t sums_bytes() const { return (k_split - 1) * groups() * source_bytes(); }
   constexpr int32_t scale_bytes() const { return token_rows * kSlabScaleBytes; }
   constexpr int32_t turn_bytes() const { return finished_rows() * kSlabTurns * 8; }
-  constexpr int32_t place_bytes() const { return finished_rows() * 8; }
+  // Of the tokens, of the columns.
+  constexpr int32_t place_bytes() const { return finished_rows() * 8 + kSlabRows / 8 * 8; }
   constexpr int32_t stage_bytes() const {
     return kSlabWeightBytes + token_rows * kColumnBlockBytes;
   }
@@ -59,6 +60,7 @@ struct SlabShape {
   int32_t sums_at = 0;
   int32_t turns_at = 0;
   int32_t places_at = 0;
+  int32_t columns_at = 0;
   int32_t barriers_at = 0;
   int32_t shared_bytes = 0;
 };

@@ -66,7 +66,7 @@ TEST_P(Slab, MatchesTheReferenceForEveryNumberOfTokens) {
   const Matrix halves = silu_mul(want);
   const auto shape = product::slab_shape(c.tile, c.cols, context.shared_bytes_max());
   ASSERT_TRUE(shape.has_value());
-  for (const int32_t num_tokens : {1, 50, 64, 65, 96, 127, 128, 129, 192, 200, 255, 256}) {
+  for (const int32_t num_tokens : {1, 50, 64, 65, 127, 128, 129, 192, 255, 256}) {
     if (num_tokens > c.tile.token_rows * c.tile.token_tiles) continue;
     for (const StreamOut kind : {StreamOut::kBf16, StreamOut::kSiluMul}) {
       SCOPED_TRACE(::testing::Message()
@@ -93,9 +93,9 @@ TEST_P(Slab, MatchesTheReferenceForEveryNumberOfTokens) {
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Slab,
                          ::testing::Values(Case{{64, 1, 2}, 320, 4096, 64},
-                                           Case{{64, 2, 2}, 192, 2048},
                                            Case{{128, 1, 4}, 192, 4096, 64},
                                            Case{{128, 2, 2}, 320, 2048, 64},
+                                           Case{{128, 1, 2}, 192, 2048},
                                            Case{{128, 2, 2}, 128, 4096}));
 
 TEST(Slab, TheSameBitsEveryTime) {

@@ -8,7 +8,7 @@ namespace mimo::kernels::cuda::product {
 namespace {
 
 constexpr int32_t kSharedMax = 227 * 1024;
-constexpr SlabTile kTiles[] = {{64, 1, 2}, {64, 2, 2}, {128, 1, 4}, {128, 2, 2}};
+constexpr SlabTile kTiles[] = {{64, 1, 2}, {128, 1, 2}, {128, 1, 4}, {128, 2, 2}};
 
 // On an H200.
 SwapProblem problem(DType dtype, int32_t rows, int32_t cols, SwapRows kind = SwapRows::kPlain) {
@@ -43,7 +43,9 @@ TEST(SlabShape, PartsLieApartAndFitABlock) {
       EXPECT_GE(shape->turns_at - shape->sums_at, sources * tile.finished_rows() * kSlabRows * 4);
       EXPECT_EQ(shape->turns_at % 16, 0);
       EXPECT_GE(shape->places_at - shape->turns_at, tile.finished_rows() * kSlabTurns * 8);
-      EXPECT_GE(shape->barriers_at - shape->places_at, tile.finished_rows() * 8);
+      EXPECT_GE(shape->columns_at - shape->places_at, tile.finished_rows() * 8);
+      EXPECT_EQ(shape->columns_at % 8, 0);
+      EXPECT_GE(shape->barriers_at - shape->columns_at, kSlabRows / 8 * 8);
       EXPECT_EQ(shape->barriers_at % 8, 0);
       EXPECT_GE(shape->shared_bytes - shape->barriers_at, tile.stages() * 16 + 24);
       EXPECT_LE(shape->shared_bytes, kSharedMax);
@@ -93,10 +95,14 @@ TEST(ChooseSlab, OneWaveOfClusters) {
   EXPECT_EQ(tile(qkv, 129), (SlabTile{128, 2, 2}));
   EXPECT_EQ(tile(qkv, 256), (SlabTile{128, 2, 2}));
   EXPECT_EQ(tile(qkv, 257), none);
-  EXPECT_EQ(tile(problem(DType::kF8E4m3, 8192, 4096, SwapRows::kGateUp), 64), (SlabTile{64, 1, 2}));
-  EXPECT_EQ(tile(problem(DType::kF8E4m3, 8192, 4096, SwapRows::kGateUp), 65), none);
-  EXPECT_EQ(tile(problem(DType::kF8E4m3, 4096, 4096), 64), (SlabTile{64, 1, 2}));
-  EXPECT_EQ(tile(problem(DType::kF8E4m3, 4096, 4096), 256), none);  // 32 clusters
+  const SwapProblem gate_up = problem(DType::kF8E4m3, 8192, 4096, SwapRows::kGateUp);
+  const SwapProblem down = problem(DType::kF8E4m3, 4096, 4096);
+  EXPECT_EQ(tile(gate_up, 64), (SlabTile{64, 1, 2}));
+  EXPECT_EQ(tile(gate_up, 65), (SlabTile{128, 1, 2}));  // 64 clusters of 4 do not run at once
+  EXPECT_EQ(tile(gate_up, 129), none);
+  EXPECT_EQ(tile(down, 64), (SlabTile{64, 1, 2}));
+  EXPECT_EQ(tile(down, 128), (SlabTile{128, 1, 2}));
+  EXPECT_EQ(tile(down, 256), none);
 }
 
 }  // namespace
