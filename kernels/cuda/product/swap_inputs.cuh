@@ -97,49 +97,40 @@ __device__ __forceinline__ void copy_slice_scales(const StreamArgs& p,
   }
 }
 
-// bf16 rows as e4m3, a scale for each token and 128 columns: a warp takes such a group. One lane
-// finds a group's scale for all.
+// bf16 rows as e4m3, a scale for each token and 128 columns: a warp takes such a group.
 template <int kTokens>
 __device__ __forceinline__ void quantise_slice(const StreamArgs& p, TokenTile tile, Slice slice,
                                                uint8_t* tokens, float* scales) {
   constexpr int kBatch = 8;
+  constexpr int kWarps = kSwapMathThreads / 32;
   const int32_t lane = threadIdx.x % 32;
   const int32_t blocks = slice.end - slice.begin;
-  int32_t token_next = threadIdx.x / 32;
-  int32_t block_next = 0;
-  while (token_next < tile.rows) {
-    int32_t token[kBatch];
-    int32_t block[kBatch];
+  const int32_t count = tile.rows * blocks;
+  for (int32_t begin = threadIdx.x / 32; begin < count; begin += kBatch * kWarps) {
     float4 x[kBatch];
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
-      token[b] = token_next;
-      block[b] = block_next;
-      x[b] = token_next < tile.rows ? four_columns(p, input_row(p, tile.first + token_next),
-                                                   (slice.begin + block_next) * 128 + lane * 4)
-                                    : make_float4(0, 0, 0, 0);
-      if (++block_next < blocks) continue;
-      block_next = 0;
-      token_next += kSwapMathWarps;
+      const int32_t i = begin + b * kWarps;
+      const int32_t token = i / blocks;
+      const int32_t col = (slice.begin + i - token * blocks) * 128 + lane * 4;
+      x[b] = i < count ? four_columns(p, input_row(p, tile.first + token), col)
+                       : make_float4(0, 0, 0, 0);
     }
-    float largest = 0.0f;
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
-      const float found = device::lanes_max(
+      const int32_t i = begin + b * kWarps;
+      if (i >= count) break;
+      const int32_t token = i / blocks;
+      const int32_t block = i - token * blocks;
+      const float largest = device::lanes_max(
           fmaxf(fmaxf(fabsf(x[b].x), fabsf(x[b].y)), fmaxf(fabsf(x[b].z), fabsf(x[b].w))));
-      if (lane == b) largest = found;
-    }
-    const float scale = device::fp8_scale(largest);
-    const float lane_inverse = __frcp_rn(scale);
-#pragma unroll
-    for (int b = 0; b < kBatch; ++b) {
-      const float inverse = __shfl_sync(~0u, lane_inverse, b);
-      if (token[b] >= tile.rows) break;
-      *reinterpret_cast<uint32_t*>(tokens + chunk_at<kTokens>(block[b], token[b], lane / 4) +
+      const float scale = device::fp8_scale(largest);
+      const float inverse = __frcp_rn(scale);
+      *reinterpret_cast<uint32_t*>(tokens + chunk_at<kTokens>(block, token, lane / 4) +
                                    lane % 4 * 4) =
           device::pack_e4m3(__fmul_rn(x[b].x, inverse), __fmul_rn(x[b].y, inverse),
                             __fmul_rn(x[b].z, inverse), __fmul_rn(x[b].w, inverse));
-      if (lane == b) scales[block[b] * kTokens + token[b]] = scale;
+      if (lane == 0) scales[block * kTokens + token] = scale;
     }
   }
 }

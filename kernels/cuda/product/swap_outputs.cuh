@@ -50,6 +50,7 @@ __device__ __forceinline__ void store_vectors(const SwapArgs& p, int32_t sixteen
         x[2 * eight] = device::pack_bf16(silu_mul(sums[0], sums[2]), silu_mul(sums[1], sums[3]));
       }
     }
+    __syncwarp();  // silu_mul() may have taken lanes apart
     store_turned(mine, x);
     __syncwarp();
     const int32_t token = n * 8 + lane / 2;

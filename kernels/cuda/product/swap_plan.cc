@@ -99,8 +99,6 @@ bool worth_sharing(double num_tiles) {
   return num_tiles <= kTilesFew;
 }
 
-bool swaps_heads(int32_t num_tokens) { return num_tokens > 1; }
-
 int32_t swap_token_rows(int64_t num_tokens) {
   for (int32_t rows = 8; rows <= kSwapTokensMax; rows *= 2) {
     if (num_tokens <= rows) return rows;

@@ -78,9 +78,6 @@ int32_t shared_half(int32_t shared_bytes_max);
 // room: they are so short that a deeper ring has no use. Not for dense products: 4096 x 2048 bf16
 // by one token takes an H200 8.3 us so, and 6.3 us with the whole SM.
 bool worth_sharing(double num_tiles);
-// Whether kHeads with so many tokens is faster so than through the kernel of stream.h. H200, 3712 x
-// 4096: 1 token 10.0 us, there 8.9; 16 tokens 10.3 us, there 14.7.
-bool swaps_heads(int32_t num_tokens);
 
 // The tile that holds `num_tokens`: 8, 16, 32, 64; 0 where there is none.
 int32_t swap_token_rows(int64_t num_tokens);
