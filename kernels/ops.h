@@ -118,14 +118,18 @@ struct EmbedParams {
 };
 
 // residual += delta (when there is one); out = residual * rsqrt(mean(residual^2) + eps) * weight,
-// and its FP8 copy where out.q is there. Sums in float.
+// and its FP8 copy where out.q is there. Sums in float. The sum of residual and delta may go
+// elsewhere instead: then the operation that reads `out`, if it comes next, may do this one too.
 struct AddNormParams {
-  void* residual = nullptr;       // [T, H] activation dtype, updated in place
+  void* residual = nullptr;       // [T, H] activation dtype
   const void* delta = nullptr;    // [T, H] activation dtype, or null
   const float* weight = nullptr;  // [H]
   Rows out;                       // [T, H]
   float eps = 0;
   int32_t num_tokens = 0;
+  // [T, H] activation dtype, apart from all the others: where residual + delta goes, and `residual`
+  // stays as it is. Null, or without delta: `residual` itself.
+  void* residual_out = nullptr;
 };
 
 // [q | k | v] = x w^T; the first rotary_dim columns of each q and k head rotated (rotate-half,
@@ -264,6 +268,7 @@ class Ops {
 
   virtual DType activation_dtype() const = 0;
   virtual DType cache_dtype() const = 0;  // of K and V unless the user says otherwise
+  // What was called before stands on it; what others put on it comes before what is called later.
   virtual Stream stream() const = 0;
 
   // Zeroed memory, counted under `purpose`; kResourceExhausted with the figures.

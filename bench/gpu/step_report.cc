@@ -11,8 +11,12 @@ using checkpoint::AttentionKind;
 using checkpoint::ModelConfig;
 using parallel::RankShard;
 
-// Every layer begins with a norm and has another before its FFN; one more follows the last.
-constexpr char kNorm[] = "add_norm";
+// Every layer begins with a norm and has another before its FFN; one more follows the last. Each is
+// a kernel of its own or done by the one that reads it.
+bool norms(const std::string& kernel) {
+  return kernel.find("add_norm") != std::string::npos ||
+         kernel.find("FoldedNorm") != std::string::npos;
+}
 
 double busy_experts(const ModelConfig& config, int32_t batch) {
   const double missed = 1.0 - static_cast<double>(config.experts_per_token) / config.num_experts;
@@ -95,7 +99,7 @@ Result<std::vector<LayerKindRow>> layer_kinds(const ModelConfig& config, const R
   };
   int32_t num_norms = 0;
   for (size_t i = 0; i < step.size(); ++i) {
-    const bool norm = step[i].name.find(kNorm) != std::string::npos;
+    const bool norm = norms(step[i].name);
     if (norm) ++num_norms;
     const int32_t layer = num_norms == 0 ? -1 : (num_norms - 1) / 2;
     const bool in_layers = layer >= 0 && layer < config.num_layers;

@@ -38,13 +38,16 @@ void quantise_row(const float* x, int32_t cols, uint8_t* q, float* scales) {
 
 void norm_row(const CpuContext& context, const AddNormParams& p, int64_t t) {
   const int32_t hidden = p.out.cols;
-  float* residual = static_cast<float*>(p.residual) + t * hidden;
+  const float* residual = static_cast<const float*>(p.residual) + t * hidden;
   float* out = static_cast<float*>(p.out.values) + t * hidden;
   if (p.delta != nullptr) {
     const float* delta = static_cast<const float*>(p.delta) + t * hidden;
+    void* const to = p.residual_out == nullptr ? p.residual : p.residual_out;
+    float* sum = static_cast<float*>(to) + t * hidden;
     for (int32_t c = 0; c < hidden; ++c) {
-      residual[c] = context.stored(residual[c] + context.stored(delta[c]));
+      sum[c] = context.stored(residual[c] + context.stored(delta[c]));
     }
+    residual = sum;
   }
   const float mean = sum_of_squares(residual, hidden) / static_cast<float>(hidden);
   const float factor = 1.0f / std::sqrt(mean + p.eps);

@@ -1,6 +1,7 @@
 #include "kernels/cuda/cuda_ops.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -13,6 +14,7 @@
 #include "kernels/cuda/random_fill.h"
 #include "kernels/cuda/recordings.h"
 #include "kernels/cuda/route/route_ops.h"
+#include "kernels/cuda/rows/held_norm.h"
 #include "kernels/cuda/rows/row_ops.h"
 #include "kernels/cuda/sampling/sampling_ops.h"
 #include "kernels/cuda/staging.h"
@@ -38,6 +40,7 @@ class CudaOpsImpl final : public CudaOps {
         weights_(*context_, *staging_),
         recordings_(*context_),
         rows_(*context_),
+        norm_(rows_),
         attention_(*context_),
         products_(*context_),
         route_(*context_),
@@ -53,7 +56,11 @@ class CudaOpsImpl final : public CudaOps {
 
   DType activation_dtype() const override { return DType::kBf16; }
   DType cache_dtype() const override { return DType::kBf16; }
-  Stream stream() const override { return {context_->stream()}; }
+  Stream stream() const override {
+    context_->make_current();
+    norm_.flush();
+    return {context_->stream()};
+  }
 
   Result<void*> allocate(int64_t bytes, Purpose purpose) override {
     TRY_ASSIGN(void* const memory, idle().allocate(bytes, purpose));
@@ -111,24 +118,31 @@ class CudaOpsImpl final : public CudaOps {
   int32_t padded_rows(int32_t num_rows) const override;
   int32_t steps_in_flight_max() const override { return kStepsInFlight; }
   Result<void> recorded(uint64_t key, const std::function<Result<void>()>& body) override {
-    context_->make_current();
+    (void)idle();
     expert_plans_.set_made(false);
-    return recordings_.run(key, body);
+    return recordings_.run(key, [&] {
+      Result<void> queued = body();
+      norm_.flush();  // a record holds all that its body called
+      return queued;
+    });
   }
   void forget_recordings() override {
-    context_->make_current();
+    (void)idle();
     recordings_.forget();
   }
 
   void embed(const EmbedParams& p) override { run(rows_, &RowOps::embed, p); }
-  void add_norm(const AddNormParams& p) override { run(rows_, &RowOps::add_norm, p); }
-  void qkv(const QkvParams& p) override { run(products_, &ProductOps::qkv, p); }
+  void add_norm(const AddNormParams& p) override {
+    context_->make_current();
+    norm_.add_norm(p);
+  }
+  void qkv(const QkvParams& p) override { run_with_norm(products_, &ProductOps::qkv, p); }
   void attention(const AttentionParams& p) override {
     run(attention_, &AttentionOps::attention, p);
   }
   void linear(const LinearParams& p) override { run(products_, &ProductOps::linear, p); }
   void dense_ffn(const DenseFfnParams& p) override { run(products_, &ProductOps::dense_ffn, p); }
-  void route(const RouteParams& p) override { run(route_, &RouteOps::route, p); }
+  void route(const RouteParams& p) override { run_with_norm(route_, &RouteOps::route, p); }
   void experts(const ExpertsParams& p) override { run(products_, &ProductOps::experts, p); }
   void gather_rows(const GatherRowsParams& p) override { run(rows_, &RowOps::gather_rows, p); }
   void scatter(const ScatterParams& p) override { run(rows_, &RowOps::scatter, p); }
@@ -164,15 +178,26 @@ class CudaOpsImpl final : public CudaOps {
   DeviceContext& idle() {
     CHECK(!recordings_.recording());
     context_->make_current();
+    norm_.flush();
     return *context_;
   }
   template <typename Family, typename Params>
   void run(Family& family, void (Family::*operation)(const Params&), const Params& p) {
     context_->make_current();
+    norm_.flush();
     (family.*operation)(p);
+  }
+  // Of an operation that may do the add_norm() before it.
+  template <typename Family, typename Params>
+  void run_with_norm(Family& family, void (Family::*operation)(const Params&, const AddNormParams*),
+                     const Params& p) {
+    context_->make_current();
+    const std::optional<AddNormParams> norm = norm_.take_for(family, p);
+    (family.*operation)(p, norm.has_value() ? &*norm : nullptr);
   }
   void copy_later(void* to, const void* from, int64_t bytes, cudaMemcpyKind kind) {
     context_->make_current();
+    norm_.flush();
     if (bytes == 0) return;
     CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), kind, context_->stream()));
   }
@@ -186,6 +211,7 @@ class CudaOpsImpl final : public CudaOps {
   Recordings recordings_;
   ExpertPlans expert_plans_;
   RowOps rows_;
+  mutable HeldNorm norm_;  // stream() queues what it holds
   AttentionOps attention_;
   ProductOps products_;
   RouteOps route_;

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "node/model/memory_plan.h"
 
@@ -89,6 +90,7 @@ Result<void> Model::allocate() {
   const StepBufferSizes sizes = buffer_sizes();
   const Purpose purpose = Purpose::kWorkspace;
   TRY(allocate_into(ops_, sizes.hidden_rows, purpose, buffers_.residual));
+  TRY(allocate_into(ops_, sizes.hidden_rows, purpose, buffers_.spare));
   TRY(allocate_into(ops_, sizes.hidden_rows, purpose, buffers_.delta));
   TRY_ASSIGN(buffers_.normed, ops_.allocate_rows(rows_max(), config_.hidden));
   TRY(allocate_into(ops_, sizes.q, purpose, buffers_.q));
@@ -151,7 +153,9 @@ void Model::norm(const float* weight, bool add_delta, int32_t num_tokens) {
                  .weight = weight,
                  .out = buffers_.normed,
                  .eps = config_.norm_eps,
-                 .num_tokens = num_tokens});
+                 .num_tokens = num_tokens,
+                 .residual_out = add_delta ? buffers_.spare : nullptr});
+  if (add_delta) std::swap(buffers_.residual, buffers_.spare);
 }
 
 void Model::attend(int32_t layer, const kernels::Runs& runs) {

@@ -99,6 +99,7 @@ class Model {
  private:
   struct Buffers {
     void* residual = nullptr;
+    void* spare = nullptr;  // where the next residual goes
     void* delta = nullptr;
     kernels::Rows normed;
     void* q = nullptr;

@@ -26,7 +26,7 @@ struct ModelLimits {
 // Sizes of one rank's step buffers, in bytes. T: the limit's rows, or those that a step of decode
 // rows is padded to, if that is more.
 struct StepBufferSizes {
-  int64_t hidden_rows = 0;     // [T, H] activation dtype; residual, delta and normed each
+  int64_t hidden_rows = 0;     // [T, H] activation dtype; two residuals, delta and normed each
   int64_t normed_q = 0;        // normed's FP8 copy and its scales
   int64_t q = 0;               // [T, most q heads * k_dim] activation dtype
   int64_t attention = 0;       // [T, most q heads * v_dim] activation dtype
@@ -40,7 +40,7 @@ struct StepBufferSizes {
   int64_t full_rows = 0;       // [kFullRows, vocabulary] f32
 
   int64_t total() const {
-    return 3 * hidden_rows + normed_q + q + attention + expert_ids + expert_weights +
+    return 4 * hidden_rows + normed_q + q + attention + expert_ids + expert_weights +
            logits_hidden + logits + step_indices + page_tables + results + full_rows;
   }
 };

@@ -293,7 +293,15 @@ Result<void> ProductOps::prepare(const StepLimits& limits) {
   return s.tile.prepare(limits);
 }
 
-void ProductOps::qkv(const QkvParams& p) {
+bool ProductOps::folds_norm(const QkvParams& p) const {
+  const DeviceMatrix& w = context_.matrix(p.qkv);
+  if (w.dtype != DType::kF8E4m3 || p.x.q == nullptr) return false;
+  const product::QkvTarget target = product::qkv_target(p);
+  const auto held = state_->resident->choose(w, StreamOut::kQkv, &target, p.runs.num_tokens);
+  return held.has_value() && product::folds_norm(*held, w.cols);
+}
+
+void ProductOps::qkv(const QkvParams& p, const AddNormParams* norm) {
   State& s = *state_;
   const DeviceMatrix& w = context_.matrix(p.qkv);
   const int32_t num_tokens = p.runs.num_tokens;
@@ -318,8 +326,9 @@ void ProductOps::qkv(const QkvParams& p) {
     params.out_kind = StreamOut::kQkv;
     params.num_tokens = num_tokens;
     params.target = target;
-    return s.resident->run(params, *held);
+    return s.resident->run(params, *held, norm);
   }
+  CHECK(norm == nullptr);
   const auto swapped =
       s.swap->choose(w, StreamOut::kQkv, &target, product::swap_token_rows(num_tokens), kOneTile);
   const auto shape =

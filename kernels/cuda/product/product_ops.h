@@ -24,7 +24,10 @@ class ProductOps {
   // experts() takes the plan that the router made, where it made the one wanted. `plans` outlives
   // this.
   void share_plans(ExpertPlans* plans);
-  void qkv(const QkvParams& p);
+  // Whether qkv() can do the add_norm() on its way that makes its x, if that can be folded.
+  bool folds_norm(const QkvParams& p) const;
+  // `norm`: to be done first, or null.
+  void qkv(const QkvParams& p, const AddNormParams* norm = nullptr);
   void linear(const LinearParams& p);
   void dense_ffn(const DenseFfnParams& p);
   void experts(const ExpertsParams& p);

@@ -9,7 +9,9 @@
 #include "kernels/cuda/product/cluster.cuh"
 #include "kernels/cuda/product/instructions.cuh"
 #include "kernels/cuda/product/resident_args.h"
-#include "kernels/cuda/product/stream_outputs.cuh"
+#include "kernels/cuda/product/resident_norm.cuh"
+#include "kernels/cuda/product/resident_outputs.cuh"
+#include "kernels/cuda/product/resident_tile.cuh"
 #include "kernels/cuda/product/wgmma_few.cuh"
 #include "kernels/device/mbarrier.cuh"
 #include "kernels/device/mma.cuh"
@@ -23,71 +25,7 @@
 namespace mimo::kernels::cuda::product {
 namespace {
 
-template <int kTokens_, bool kFp8_>
-struct Tile {
-  static constexpr int kTokens = kTokens_;
-  static constexpr bool kFp8 = kFp8_;
-  static constexpr int kEights = kTokens / 8;
-  static constexpr int kSums = kTokens / 2;                          // of a thread
-  static constexpr int kHalves = kTokens == kSwapTokensMax ? 1 : 2;  // ResidentShape::halves
-  static constexpr int kBlocks = kHalves * kResidentBlocks;
-  static constexpr int kRows = 128 / kHalves;
-  // So few tokens that there is room for a block of the kernel before or behind.
-  static constexpr int kBlocksPerSm = kTokens <= 16 ? 2 : 1;
-};
-
-// Column blocks whose FP8 sums are under way, each in registers of its own.
-template <int kTokens>
-constexpr int kFlightOf = kTokens == 8    ? 8
-                          : kTokens == 64 ? 2
-                                          : 4;
-
-constexpr int kMathThreads = 256;
-constexpr int kMathWarps = kMathThreads / 32;
-constexpr int kThreads = kMathThreads + 64;  // a warp for the weights, one for the tokens
-
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-
-constexpr int kMathBarrier = 1;  // __syncthreads() is 0
-
-// --- Shared memory ------------------------------------------------------------------------------
-
-struct Barriers {
-  __device__ __forceinline__ uint32_t weights(int32_t block) const { return at + block * 8; }
-  __device__ __forceinline__ uint32_t tokens() const { return weights(2 * kResidentBlocks); }
-  __device__ __forceinline__ uint32_t places() const { return tokens() + 8; }
-
-  uint32_t at;
-};
-
-__device__ __forceinline__ void init_barriers(Barriers barriers) {
-  for (int32_t b = 0; b < 2 * kResidentBlocks; ++b) device::init_barrier(barriers.weights(b), 1);
-  device::init_barrier(barriers.tokens(), 1);
-  device::init_barrier(barriers.places(), 32);
-  device::fence_barriers();
-}
-
-// Which part of the product is this block's, and which of that this thread's warpgroup's.
-template <typename Tile>
-struct Share {
-  __device__ explicit Share(const ResidentShape& shape)
-      : unit(static_cast<int32_t>(blockIdx.x) / shape.k_split),
-        slice(static_cast<int32_t>(blockIdx.x) % shape.k_split) {}
-
-  __device__ __forceinline__ int32_t half() const {
-    return Tile::kHalves == 1 ? 0 : static_cast<int32_t>(threadIdx.x / 128);
-  }
-  // Of the unit, those of a math warp.
-  __device__ __forceinline__ int32_t sixteen() const {
-    return static_cast<int32_t>(threadIdx.x / 32) % (Tile::kRows / kStreamRows);
-  }
-  __device__ __forceinline__ int32_t first_byte() const {
-    return slice * Tile::kBlocks * kColumnBlockBytes;
-  }
-
-  int32_t unit;
-  int32_t slice;
-};
 
 // --- Copies -------------------------------------------------------------------------------------
 
@@ -259,185 +197,26 @@ __device__ __forceinline__ void bf16_product(const Operands& from, float (&total
   device::hold(total);
 }
 
-// --- Sums ---------------------------------------------------------------------------------------
-
-// A block's sums, for the cluster: [half][sixteen rows][eight tokens][lane][4].
-template <typename Tile>
-__device__ __forceinline__ int32_t sums_at(int32_t half, int32_t sixteen, int32_t eight) {
-  return ((half * (Tile::kRows / kStreamRows) + sixteen) * Tile::kEights + eight) * 512 +
-         static_cast<int32_t>(threadIdx.x % 32) * 16;
-}
-
-template <typename Tile>
-__device__ __forceinline__ void put_sums(const ResidentArgs& p, Share<Tile> share,
-                                         const float (&total)[Tile::kSums], uint8_t* shared) {
-#pragma unroll
-  for (int n = 0; n < Tile::kEights; ++n) {
-    *shared_part<float4>(shared,
-                         p.shape.sums_at + sums_at<Tile>(share.half(), share.sixteen(), n)) =
-        make_float4(total[4 * n], total[4 * n + 1], total[4 * n + 2], total[4 * n + 3]);
-  }
-}
-
-// Of all slices' halves, in their order.
-template <typename Tile>
-__device__ __forceinline__ void gather_sums(const ResidentArgs& p, uint32_t shared, int32_t sixteen,
-                                            int32_t eight, float (&sums)[4]) {
-  float4 x[4][Tile::kHalves];
-#pragma unroll
-  for (int slice = 0; slice < 4; ++slice) {
-    if (slice >= p.shape.k_split) continue;
-    const uint32_t from = address_in(shared + p.shape.sums_at, static_cast<uint32_t>(slice));
-#pragma unroll
-    for (int half = 0; half < Tile::kHalves; ++half) {
-      x[slice][half] = load_cluster(from + sums_at<Tile>(half, sixteen, eight));
-    }
-  }
-#pragma unroll
-  for (int slice = 0; slice < 4; ++slice) {
-    if (slice >= p.shape.k_split) continue;
-#pragma unroll
-    for (int half = 0; half < Tile::kHalves; ++half) {
-      sums[0] += x[slice][half].x;
-      sums[1] += x[slice][half].y;
-      sums[2] += x[slice][half].z;
-      sums[3] += x[slice][half].w;
-    }
-  }
-}
-
-// Of two rows and one token: where they go and by how much they are turned.
-struct Spot {
-  __nv_bfloat16* a = nullptr;
-  __nv_bfloat16* b = nullptr;
-  float sine = 0.0f;
-  float cosine = 1.0f;
-  float factor_a = 1.0f;
-  float factor_b = 1.0f;
-
-  __device__ __forceinline__ void put(bool turns, float x, float y) const {
-    const float turned = x * cosine - y * sine;
-    if (turns) y = y * cosine + x * sine;
-    if (a != nullptr) *a = __float2bfloat16((turns ? turned : x) * factor_a);
-    if (b != nullptr) *b = __float2bfloat16(y * factor_b);
-  }
-};
-
-__device__ __forceinline__ Spot spot_of(const QkvTarget& target, const RowPair& rows, Place place,
-                                        int32_t token) {
-  Spot out;
-  if (rows.frequency >= 0) {
-    sincosf(static_cast<float>(place.position) * target.frequencies[rows.frequency], &out.sine,
-            &out.cosine);
-  }
-  const auto find = [&](int32_t row, float& factor) -> __nv_bfloat16* {
-    const int32_t q_cols = target.num_q_heads * target.k_dim;
-    if (row < 0) return nullptr;
-    if (row < q_cols) {
-      return static_cast<__nv_bfloat16*>(target.q) + int64_t{token} * q_cols + row;
-    }
-    if (place.cache_row < 0) return nullptr;
-    const int32_t k_cols = target.kv_heads * target.k_dim;
-    const bool is_k = row - q_cols < k_cols;
-    const int32_t col = is_k ? row - q_cols : row - q_cols - k_cols;
-    const int32_t dim = is_k ? target.k_dim : target.v_dim;
-    if (!is_k) factor = target.value_scale;
-    return static_cast<__nv_bfloat16*>(is_k ? target.k : target.v) +
-           (place.cache_row + int64_t{col / dim} * target.page_tokens) * dim + col % dim;
-  };
-  out.a = find(rows.a, out.factor_a);
-  out.b = find(rows.b, out.factor_b);
-  return out;
-}
-
-// The eights of tokens by sixteen rows that a block finishes of its cluster's unit, a warp each.
-template <typename Tile>
-struct Parts {
-  __device__ Parts(const ResidentArgs& p, Share<Tile> share)
-      : sixteens(Tile::kRows / kStreamRows / p.shape.k_split),
-        first(share.slice * sixteens),
-        of_unit(share.unit * (Tile::kRows / kStreamRows)) {}
-
-  __device__ __forceinline__ int32_t count() const { return sixteens * Tile::kEights; }
-  __device__ __forceinline__ int32_t sixteen(int32_t i) const { return first + i / Tile::kEights; }
-  __device__ __forceinline__ int32_t eight(int32_t i) const { return i % Tile::kEights; }
-
-  int32_t sixteens;
-  int32_t first;
-  int32_t of_unit;
-};
-
-// Where part i's results go: of lane / 4's rows and two tokens.
-template <typename Tile>
-__device__ __forceinline__ void find_spots(const ResidentArgs& p, const Parts<Tile>& parts,
-                                           int32_t i, const uint8_t* shared, Spot (&spots)[2]) {
-  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
-  const auto* const places = reinterpret_cast<const Place*>(shared + p.shape.places_at);
-  const RowPair rows = swap_rows(p.stream, parts.of_unit + parts.sixteen(i), lane / 4);
-#pragma unroll
-  for (int t = 0; t < 2; ++t) {
-    const int32_t token = parts.eight(i) * 8 + lane % 4 * 2 + t;
-    spots[t] = {};
-    if (token < p.stream.num_tokens) {
-      spots[t] = spot_of(p.stream.target, rows, places[token], token);
-    }
-  }
-}
-
-template <typename Tile>
-__device__ __forceinline__ void store_part(const ResidentArgs& p, const Parts<Tile>& parts,
-                                           int32_t i, const float (&sums)[4],
-                                           const Spot (&spots)[2]) {
-  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
-  const RowPair rows = swap_rows(p.stream, parts.of_unit + parts.sixteen(i), lane / 4);
-#pragma unroll
-  for (int t = 0; t < 2; ++t) {
-    const int32_t token = parts.eight(i) * 8 + lane % 4 * 2 + t;
-    if (p.stream.out_kind == StreamOut::kQkv) {
-      spots[t].put(rows.frequency >= 0, sums[t], sums[2 + t]);
-    } else if (token < p.stream.num_tokens) {
-      put(p.stream, rows, token, sums[t], sums[2 + t]);
-    }
-  }
-}
-
-// Meets the cluster's other blocks and finishes this block's part of the rows. What needs no sums
-// is done while the others are waited for.
-template <typename Tile>
-__device__ __forceinline__ void finish(const ResidentArgs& p, Share<Tile> share, uint8_t* shared,
-                                       Barriers barriers) {
-  const bool heads = p.stream.out_kind == StreamOut::kQkv;
-  const Parts<Tile> parts(p, share);
-  const uint32_t base = device::shared_address(shared);
-  auto i = static_cast<int32_t>(threadIdx.x / 32);
-  const auto works = [&] { return i < parts.count() && parts.eight(i) * 8 < p.stream.num_tokens; };
-  Spot spots[2];
-  if (heads) {
-    device::wait_parity(barriers.places(), 0);
-    if (works()) find_spots<Tile>(p, parts, i, shared, spots);
-  }
-  cluster_wait();
-  for (; i < parts.count(); i += kMathWarps) {
-    if (!works()) continue;
-    if (heads && i >= kMathWarps) find_spots<Tile>(p, parts, i, shared, spots);
-    float sums[4] = {};
-    gather_sums<Tile>(p, base, parts.sixteen(i), parts.eight(i), sums);
-    store_part<Tile>(p, parts, i, sums, spots);
-  }
-}
-
 // The math warps, up to where the block's sums are there for the cluster.
-template <typename Tile>
+template <typename Tile, typename Norm>
 __device__ __forceinline__ void multiply(const ResidentArgs& p, Share<Tile> share, uint8_t* shared,
                                          Barriers barriers) {
   const uint32_t base = device::shared_address(shared);
   float* const token_scales = shared_part<float>(shared, p.shape.scales_at);
   RowScales scales = {};
   if (Tile::kFp8) scales = row_scales<Tile>(p.stream, share);
-  device::wait_for_inputs();
-  if (Tile::kFp8) {
-    copy_token_scales<Tile>(p.stream, share, token_scales);
-    part_barrier(kMathBarrier, kMathThreads);
+  if constexpr (Norm::kTokens > 0) {
+    float weight[8];
+    device::load_constant(p.norm.weight + NormSlice<Tile>(share).column(), weight);
+    clear_tokens<Tile>(p, shared);
+    device::wait_for_inputs();
+    norm_tokens<Tile, Norm::kTokens>(p, share, weight, shared);
+  } else {
+    device::wait_for_inputs();
+    if (Tile::kFp8) {
+      copy_token_scales<Tile>(p.stream, share, token_scales);
+      part_barrier(kMathBarrier, kMathThreads);
+    }
   }
   const int32_t first = share.half() * kResidentBlocks;
   const int32_t rows_at = Tile::kHalves == 1 ? static_cast<int32_t>(threadIdx.x / 128) * 64 : 0;
@@ -446,7 +225,7 @@ __device__ __forceinline__ void multiply(const ResidentArgs& p, Share<Tile> shar
                          token_scales + first * Tile::kTokens + threadIdx.x % 4 * 2,
                          barriers.weights(first)};
   float total[Tile::kSums] = {};
-  device::wait_parity(barriers.tokens(), 0);
+  if constexpr (Norm::kTokens == 0) device::wait_parity(barriers.tokens(), 0);
   if constexpr (Tile::kFp8) {
     fp8_product<Tile>(
         from, scales, total,
@@ -461,7 +240,8 @@ __device__ __forceinline__ void multiply(const ResidentArgs& p, Share<Tile> shar
 
 // --- Kernel: grid [units x k_split] -------------------------------------------------------------
 
-template <typename Tile>
+// Norm: FoldedNorm or ReadyRows.
+template <typename Tile, typename Norm>
 __global__ void __launch_bounds__(kThreads, Tile::kBlocksPerSm)
     resident_kernel(const __grid_constant__ ResidentArgs p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -478,21 +258,26 @@ __global__ void __launch_bounds__(kThreads, Tile::kBlocksPerSm)
   __syncthreads();
   device::let_next_start();
   if (threadIdx.x < kMathThreads) {
-    multiply<Tile>(p, share, memory, barriers);
-    cluster_arrive();
-    finish<Tile>(p, share, memory, barriers);
-  } else {
+    multiply<Tile, Norm>(p, share, memory, barriers);
+  } else if (threadIdx.x < kMathThreads + 32) {
     if (threadIdx.x == kMathThreads) ask_for_weights<Tile>(p, share, base, barriers);
-    if (threadIdx.x >= kMathThreads + 32) {
-      device::wait_for_inputs();
-      if (threadIdx.x == kMathThreads + 32) bring_tokens<Tile>(p, share, base, barriers);
-      __syncwarp();
-      if (p.stream.out_kind == StreamOut::kQkv) find_places(p, memory, barriers);
+  } else {
+    // Once for nothing: the code is far away at first.
+    finish<Tile>(p, share, memory, {}, false);
+    device::wait_for_inputs();
+    if (Norm::kTokens == 0 && threadIdx.x == kMathThreads + 32) {
+      bring_tokens<Tile>(p, share, base, barriers);
     }
     __syncwarp();
-    cluster_arrive();
-    cluster_wait();
+    if (p.stream.out_kind == StreamOut::kQkv) find_places(p, memory, barriers);
   }
+  // The whole block meets the cluster's others at one place, warps undivided.
+  __syncwarp();
+  cluster_arrive();
+  const Spots spots = start_finish<Tile>(p, share, memory, barriers);
+  __syncwarp();
+  cluster_wait();
+  finish<Tile>(p, share, memory, spots, true);
   // Nobody reads from a block that is gone.
   __syncwarp();
   cluster_arrive();
@@ -502,9 +287,9 @@ __global__ void __launch_bounds__(kThreads, Tile::kBlocksPerSm)
 
 // --- Launcher -----------------------------------------------------------------------------------
 
-template <typename Tile>
+template <typename Tile, typename Norm = ReadyRows>
 void launch_tile(const ResidentArgs& args, int32_t units, cudaStream_t stream) {
-  launch(resident_kernel<Tile>,
+  launch(resident_kernel<Tile, Norm>,
          {.grid = dim3(static_cast<uint32_t>(units * args.shape.k_split)),
           .block = dim3(kThreads),
           .shared_bytes = args.shape.shared_bytes,
@@ -526,11 +311,19 @@ void launch_tokens(const ResidentArgs& args, int32_t units, cudaStream_t stream)
   launch_tile<Tile<64, kFp8>>(args, units, stream);
 }
 
-template <typename Tile>
+using FoldTile = Tile<8, true>;
+static_assert(FoldTile::kTokens >= kFoldTokensMax, "they are one tile");
+
+void launch_folded(const ResidentArgs& args, int32_t units, cudaStream_t stream) {
+  if (args.norm.num_tokens == 1) return launch_tile<FoldTile, FoldedNorm<1>>(args, units, stream);
+  launch_tile<FoldTile, FoldedNorm<kFoldTokensMax>>(args, units, stream);
+}
+
+template <typename Tile, typename Norm = ReadyRows>
 void allow_tile(int32_t bytes) {
-  allow_shared(resident_kernel<Tile>, bytes);
-  CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(resident_kernel<Tile>),
-                                  cudaFuncAttributePreferredSharedMemoryCarveout,
+  const auto* const kernel = reinterpret_cast<const void*>(resident_kernel<Tile, Norm>);
+  allow_shared(resident_kernel<Tile, Norm>, bytes);
+  CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                                   cudaSharedmemCarveoutMaxShared));
 }
 
@@ -550,6 +343,8 @@ Result<ResidentStream> ResidentStream::create(const DeviceContext& context, Swap
   TRY_ASSIGN(out.maps_, TensorMaps::create());
   allow_all<false>(context.shared_bytes_max());
   allow_all<true>(context.shared_bytes_max());
+  allow_tile<FoldTile, FoldedNorm<1>>(context.shared_bytes_max());
+  allow_tile<FoldTile, FoldedNorm<kFoldTokensMax>>(context.shared_bytes_max());
   return out;
 }
 
@@ -559,7 +354,8 @@ std::optional<ResidentShape> ResidentStream::choose(const DeviceMatrix& w, Strea
   return choose_resident(swap_->problem_of(w, out_kind, target), num_tokens);
 }
 
-void ResidentStream::run(const StreamParams& params, const ResidentShape& shape) {
+void ResidentStream::run(const StreamParams& params, const ResidentShape& shape,
+                         const AddNormParams* norm) {
   if (params.num_tokens == 0 || params.w.rows == 0) return;
   CHECK(maps_.has_value());
   CHECK(params.plan == nullptr);
@@ -583,6 +379,13 @@ void ResidentStream::run(const StreamParams& params, const ResidentShape& shape)
   args.stream = stream_args(p);
   args.shape = shape;
   const int32_t units = (p.w.rows + shape.unit_rows() - 1) / shape.unit_rows();
+  if (norm != nullptr) {
+    CHECK(fp8 && folds_norm(shape, p.w.cols) && can_fold(*norm));
+    CHECK(norm->out.q == p.x && norm->out.q_scales == p.x_scales && norm->out.cols == p.w.cols);
+    CHECK_EQ(norm->num_tokens, p.num_tokens);
+    args.norm = *norm;
+    return launch_folded(args, units, context_->stream());
+  }
   if (fp8) return launch_tokens<true>(args, units, context_->stream());
   launch_tokens<false>(args, units, context_->stream());
 }

@@ -24,8 +24,10 @@ class ResidentStream {
   // reads it: e4m3 with scales for FP8.
   std::optional<ResidentShape> choose(const DeviceMatrix& w, StreamOut out_kind,
                                       const QkvTarget* target, int32_t num_tokens) const;
-  // `shape` from choose(); params.shape is not read. Not grouped.
-  void run(const StreamParams& params, const ResidentShape& shape);
+  // `shape` from choose(); params.shape is not read. Not grouped. `norm`: what makes x, to be done
+  // on the way, where the shape folds_norm(); or null.
+  void run(const StreamParams& params, const ResidentShape& shape,
+           const AddNormParams* norm = nullptr);
 
  private:
   ResidentStream(const DeviceContext& context, SwapStream& swap)

@@ -1,5 +1,7 @@
 #include "kernels/cuda/product/resident_plan.h"
 
+#include "kernels/cuda/rows/folded_norm.h"
+
 namespace mimo::kernels::cuda::product {
 
 std::optional<ResidentShape> resident_shape(DType dtype, int32_t cols, int32_t token_rows,
@@ -24,6 +26,10 @@ std::optional<ResidentShape> resident_shape(DType dtype, int32_t cols, int32_t t
   out.shared_bytes = out.barriers_at + kBarriers;
   if (out.shared_bytes > shared_bytes_max) return std::nullopt;
   return out;
+}
+
+bool folds_norm(const ResidentShape& shape, int32_t cols) {
+  return shape.token_rows == 8 && cols <= kFoldHiddenMax;
 }
 
 std::optional<ResidentShape> choose_resident(const SwapProblem& p, int32_t num_tokens) {

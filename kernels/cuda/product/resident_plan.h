@@ -42,6 +42,9 @@ struct ResidentShape {
 std::optional<ResidentShape> resident_shape(DType dtype, int32_t cols, int32_t token_rows,
                                             int32_t shared_bytes_max);
 
+// Whether a block can norm the FP8 rows of `cols` columns itself: its threads have whole rows.
+bool folds_norm(const ResidentShape& shape, int32_t cols);
+
 // Nothing where the kernel cannot compute it, or its units are more than there are clusters.
 std::optional<ResidentShape> choose_resident(const SwapProblem& problem, int32_t num_tokens);
 

@@ -2,6 +2,8 @@
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/route/route_finish.cuh"
 #include "kernels/cuda/route/route_kernels.h"
+#include "kernels/cuda/rows/folded_norm.cuh"
+#include "kernels/device/mma.cuh"
 #include "kernels/device/pdl.cuh"
 
 namespace mimo::kernels::cuda::router {
@@ -54,10 +56,15 @@ __device__ __forceinline__ LaneWeights load_weights(const RouteParams& p, const 
 }
 
 template <int kTokens>
-__device__ __forceinline__ void add_products(const RouteParams& p, const Place& place, int32_t col,
-                                             const LaneWeights& weights, int32_t num_tokens,
-                                             float (&sums)[kTokens * kWarpExperts]) {
-  uint2 x[kSteps][kTokens];
+struct LaneRows {
+  uint2 x[kSteps][kTokens];  // four columns each
+};
+
+// As they lie in memory, from `col` on; zeros outside the weights.
+template <int kTokens>
+__device__ __forceinline__ LaneRows<kTokens> load_rows(const RouteParams& p, const Place& place,
+                                                       int32_t col) {
+  LaneRows<kTokens> out;
 #pragma unroll
   for (int32_t step = 0; step < kSteps; ++step) {
     const int32_t at = col + step * kStepCols;
@@ -65,9 +72,16 @@ __device__ __forceinline__ void add_products(const RouteParams& p, const Place& 
     for (int32_t t = 0; t < kTokens; ++t) {
       const auto* const from = reinterpret_cast<const uint2*>(static_cast<const uint16_t*>(p.x) +
                                                               int64_t{t} * p.hidden + at);
-      x[step][t] = t < num_tokens && at < place.end ? *from : uint2{0, 0};
+      out.x[step][t] = t < p.num_tokens && at < place.end ? *from : uint2{0, 0};
     }
   }
+  return out;
+}
+
+template <int kTokens>
+__device__ __forceinline__ void add_products(const LaneWeights& weights,
+                                             const LaneRows<kTokens>& rows,
+                                             float (&sums)[kTokens * kWarpExperts]) {
 #pragma unroll
   for (int32_t step = 0; step < kSteps; ++step) {
 #pragma unroll
@@ -75,13 +89,104 @@ __device__ __forceinline__ void add_products(const RouteParams& p, const Place& 
       const float4& w = weights.w[step][e];
 #pragma unroll
       for (int32_t t = 0; t < kTokens; ++t) {
+        const uint2 x = rows.x[step][t];
         float& sum = sums[t * kWarpExperts + e];
-        sum = fmaf(bf16_low(x[step][t].x), w.x, sum);
-        sum = fmaf(bf16_high(x[step][t].x), w.y, sum);
-        sum = fmaf(bf16_low(x[step][t].y), w.z, sum);
-        sum = fmaf(bf16_high(x[step][t].y), w.w, sum);
+        sum = fmaf(bf16_low(x.x), w.x, sum);
+        sum = fmaf(bf16_high(x.x), w.y, sum);
+        sum = fmaf(bf16_low(x.y), w.z, sum);
+        sum = fmaf(bf16_high(x.y), w.w, sum);
       }
     }
+  }
+}
+
+// --- Rows that the kernel norms itself: a split is one pass ------------------------------------
+static_assert(kFewSplits * kPassCols >= kFoldHiddenMax && kRouteThreads == kFoldThreads);
+static_assert(kFewTokensMax == kFoldTokensMax, "what can be folded has few tokens");
+
+template <int kTokens>
+struct FoldShared {
+  __align__(16) uint16_t sums[kTokens][kPassCols];  // residual + delta in the split's columns
+  float squares[kTokens][kFoldWarps];
+};
+
+// The norm's weights for a lane's columns.
+struct NormWeights {
+  float4 w[kSteps];
+};
+__device__ __forceinline__ NormWeights load_norm_weights(const AddNormParams& p,
+                                                         const Place& place) {
+  NormWeights out;
+#pragma unroll
+  for (int32_t step = 0; step < kSteps; ++step) {
+    const int32_t at = place.col + step * kStepCols;
+    const auto* const from = reinterpret_cast<const float4*>(p.weight + at);
+    out.w[step] = at < place.end ? __ldg(from) : float4{0, 0, 0, 0};
+  }
+  return out;
+}
+
+__device__ __forceinline__ int32_t split_begin(const RouteWork& work) {
+  return static_cast<int32_t>(blockIdx.x) * work.cut.split_cols;
+}
+
+// The whole block; a barrier follows.
+template <int kTokens>
+__device__ __forceinline__ void share_sums(const RouteWork& work, FoldShared<kTokens>& shared) {
+  const FoldedRows<kTokens> rows = fold_rows<kTokens>(work.norm, shared.squares[0]);
+#pragma unroll
+  for (int32_t v = 0; v < kFoldVecs; ++v) {
+    const int32_t at = fold_column(v) - split_begin(work);
+    if (at < 0 || at >= work.cut.split_cols) continue;
+#pragma unroll
+    for (int32_t t = 0; t < kTokens; ++t) rows.sums[t][v].store(&shared.sums[t][at]);
+  }
+}
+
+template <int kTokens>
+__device__ __forceinline__ LaneRows<kTokens> norm_rows(const RouteWork& work, const Place& place,
+                                                       const NormWeights& weights,
+                                                       const FoldShared<kTokens>& shared) {
+  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+  LaneRows<kTokens> out;
+#pragma unroll
+  for (int32_t t = 0; t < kTokens; ++t) {
+    const float factor = fold_factor(work.norm, shared.squares[0], t);
+#pragma unroll
+    for (int32_t step = 0; step < kSteps; ++step) {
+      out.x[step][t] = {0, 0};
+      if (place.col + step * kStepCols >= place.end) continue;
+      const auto sums =
+          *reinterpret_cast<const uint2*>(&shared.sums[t][lane * 4 + step * kStepCols]);
+      const float4& w = weights.w[step];
+      out.x[step][t] = {device::pack_bf16(device::normed(bf16_low(sums.x), factor, w.x),
+                                          device::normed(bf16_high(sums.x), factor, w.y)),
+                        device::pack_bf16(device::normed(bf16_low(sums.y), factor, w.z),
+                                          device::normed(bf16_high(sums.y), factor, w.w))};
+    }
+  }
+  return out;
+}
+
+// What the norm leaves in the split's columns, by the split's first block.
+template <int kTokens>
+__device__ __forceinline__ void leave_norm(const RouteWork& work,
+                                           const FoldShared<kTokens>& shared) {
+  using device::Bf16x8;
+  const AddNormParams& p = work.norm;
+  const auto at = static_cast<int32_t>(threadIdx.x) * Bf16x8::kSize;
+  if (blockIdx.y != 0 || at >= kPassCols) return;
+  const bool active = at < work.cut.split_cols;
+  const int32_t column = split_begin(work) + at;
+  float weight[Bf16x8::kSize] = {};
+  if (active) device::load_constant(p.weight + column, weight);
+#pragma unroll 1
+  for (int32_t t = 0; t < p.num_tokens; ++t) {
+    const float factor = fold_factor(p, shared.squares[0], t);
+    const Bf16x8 sum = active ? Bf16x8::load(&shared.sums[t][at]) : Bf16x8::zeros();
+    const Bf16x8 out = active ? device::normed(sum, factor, weight) : Bf16x8::zeros();
+    const device::Quantised quantised = device::quantised(out);
+    if (active) store_folded(p, t, column, sum, out, quantised);
   }
 }
 
@@ -109,26 +214,37 @@ __device__ __forceinline__ float transposed_sum(float (&values)[kCount]) {
   return values[0];
 }
 
-// Grid [splits, ceil(E / kFewExperts)]. Weights come in before the inputs are there.
-template <int kTokens>
+// Grid [splits, ceil(E / kFewExperts)]. Weights come in before the inputs are there. Norm:
+// FoldedNorm<kTokens> or ReadyRows.
+template <int kTokens, typename Norm>
 __global__ void __launch_bounds__(kRouteThreads, 2)
     few_kernel(const __grid_constant__ RouteWork work) {
   constexpr int kCount = kTokens * kWarpExperts;
   constexpr uint32_t kLanes = 32 / kCount;  // that have a value's sum
+  constexpr bool kFolds = Norm::kTokens > 0;
   extern __shared__ __align__(16) uint8_t memory[];
+  __shared__ FoldShared<kFolds ? kTokens : 1> fold;
   const RouteParams& p = work.route;
   const Place place = warp_place(work);
   device::let_next_start();
   LaneWeights weights = load_weights(p, place, place.col);
+  NormWeights norm_weights;
+  if constexpr (kFolds) norm_weights = load_norm_weights(work.norm, place);
   start_finish(work, memory);
   device::wait_for_inputs();
 
   FirstRun run = find_run(work);
   float sums[kCount] = {};
-  add_products<kTokens>(p, place, place.col, weights, p.num_tokens, sums);
-  for (int32_t col = place.col + kPassCols; col < place.end; col += kPassCols) {
-    weights = load_weights(p, place, col);
-    add_products<kTokens>(p, place, col, weights, p.num_tokens, sums);
+  if constexpr (kFolds) {
+    share_sums<kTokens>(work, fold);
+    __syncthreads();
+    add_products<kTokens>(weights, norm_rows<kTokens>(work, place, norm_weights, fold), sums);
+  } else {
+    add_products<kTokens>(weights, load_rows<kTokens>(p, place, place.col), sums);
+    for (int32_t col = place.col + kPassCols; col < place.end; col += kPassCols) {
+      weights = load_weights(p, place, col);
+      add_products<kTokens>(weights, load_rows<kTokens>(p, place, col), sums);
+    }
   }
   __syncwarp();
   const float sum = transposed_sum<kCount>(sums);
@@ -139,6 +255,7 @@ __global__ void __launch_bounds__(kRouteThreads, 2)
   if (lane % kLanes == 0 && token < p.num_tokens && expert < p.num_experts) {
     put(box_scores(work, token, static_cast<int32_t>(blockIdx.x), expert), score_word(sum));
   }
+  if constexpr (kFolds) leave_norm<kTokens>(work, fold);
   find_context(work, run);
   finish<kFewSplits>(work, run, memory);
 }
@@ -146,8 +263,10 @@ __global__ void __launch_bounds__(kRouteThreads, 2)
 }  // namespace
 
 void prepare_few() {
-  allow_shared(few_kernel<1>, kFinishSharedMax);
-  allow_shared(few_kernel<kFewTokensMax>, kFinishSharedMax);
+  allow_shared(few_kernel<1, ReadyRows>, kFinishSharedMax);
+  allow_shared(few_kernel<1, FoldedNorm<1>>, kFinishSharedMax);
+  allow_shared(few_kernel<kFewTokensMax, ReadyRows>, kFinishSharedMax);
+  allow_shared(few_kernel<kFewTokensMax, FoldedNorm<kFewTokensMax>>, kFinishSharedMax);
 }
 
 void launch_few(const RouteWork& work, cudaStream_t stream) {
@@ -157,7 +276,14 @@ void launch_few(const RouteWork& work, cudaStream_t stream) {
   const LaunchShape shape{
       dim3(static_cast<uint32_t>(cut.splits), static_cast<uint32_t>(cut.num_blocks / cut.splits)),
       dim3(kRouteThreads), finish_shared_bytes(work)};
-  launch(cut.tokens_a_block == 1 ? few_kernel<1> : few_kernel<kFewTokensMax>, shape, stream, work);
+  if (work.norm.num_tokens > 0) {
+    launch(cut.tokens_a_block == 1 ? few_kernel<1, FoldedNorm<1>>
+                                   : few_kernel<kFewTokensMax, FoldedNorm<kFewTokensMax>>,
+           shape, stream, work);
+    return;
+  }
+  launch(cut.tokens_a_block == 1 ? few_kernel<1, ReadyRows> : few_kernel<kFewTokensMax, ReadyRows>,
+         shape, stream, work);
 }
 
 }  // namespace mimo::kernels::cuda::router

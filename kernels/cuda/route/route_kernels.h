@@ -21,6 +21,7 @@ struct RouteWork {
   uint32_t* score_box = nullptr;  // the others: [T, boxes, score_pitch] words of box.cuh,
   uint32_t* id_box = nullptr;     // and [T, K]; zeros between launches
   ExpertPlanParams plan;          // num_tokens 0: no plan is wanted of this launch
+  AddNormParams norm;             // that makes x, to be done by kFew; num_tokens 0: x is there
 };
 
 // Dynamic shared memory, before the first launch. The bounds on experts and groups are RouteOps'.

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "kernels/cuda/route/plan_limits.h"
 #include "kernels/cuda/route/route_plan.h"
+#include "kernels/cuda/rows/folded_norm.h"
 
 namespace mimo::kernels::cuda {
 namespace {
@@ -56,7 +57,11 @@ bool RouteOps::makes_plan(const RouteParams& p, RouteKernel kernel) const {
          router::fits_plan_block(wanted, p.num_tokens);
 }
 
-void RouteOps::route(const RouteParams& p) {
+bool RouteOps::folds_norm(const RouteParams& p) const {
+  return router::folds_norm({p.num_tokens, p.num_experts, p.hidden});
+}
+
+void RouteOps::route(const RouteParams& p, const AddNormParams* norm) {
   check_params(p);
   if (plans_ != nullptr) plans_->set_made(false);
   if (p.num_tokens == 0) return;
@@ -67,6 +72,10 @@ void RouteOps::route(const RouteParams& p) {
   work.scores = scores_;
   work.score_box = score_box_;
   work.id_box = id_box_;
+  if (norm != nullptr) {
+    CHECK(folds_norm(p) && can_fold(*norm) && reads_all(*norm, p));
+    work.norm = *norm;
+  }
   const int64_t num_sums = int64_t{work.cut.splits} * p.num_tokens;
   if (work.cut.kernel == RouteKernel::kTiles) {
     CHECK_LE(num_sums * p.num_experts, num_scores_);

@@ -20,7 +20,10 @@ class RouteOps {
   Result<void> prepare(const StepLimits& limits);
   // route() makes the plans that `plans` says are wanted, where its kernel can.
   void share_plans(ExpertPlans* plans) { plans_ = plans; }
-  void route(const RouteParams& p);
+  // Whether route() can do the add_norm() on its way that makes its x, if that can be folded.
+  bool folds_norm(const RouteParams& p) const;
+  // `norm`: to be done first, or null.
+  void route(const RouteParams& p, const AddNormParams* norm = nullptr);
 
  private:
   bool makes_plan(const RouteParams& p, router::RouteKernel kernel) const;

@@ -119,6 +119,11 @@ RoutePlan plan_route(const RouteShape& shape, int32_t num_sms, int32_t num_place
   return out;
 }
 
+bool folds_norm(const RouteShape& shape) {
+  constexpr int32_t kWhole = kFewSplits * 128;
+  return shape.num_tokens <= kFewTokensMax && shape.hidden % kWhole == 0;
+}
+
 int64_t route_scores_max(int32_t tokens_max, int32_t num_experts, int32_t num_sms) {
   // More than one split only while splits * tiles <= num_sms.
   return std::max(int64_t{tokens_max} * num_experts, int64_t{num_sms} * kTileSide * kTileSide);

@@ -46,6 +46,9 @@ struct RoutePlan {
   int32_t num_finishers = 0;
 };
 
+// Whether the kernel can norm its tokens itself: kFew, where a split is whole FP8 groups.
+bool folds_norm(const RouteShape& shape);
+
 // kTiles: splits * T * E <= the floats that route_scores_max() gives for the step's limits.
 // num_places: blocks of kCluster that are there at the same time.
 RoutePlan plan_route(const RouteShape& shape, int32_t num_sms, int32_t num_places);

@@ -5,7 +5,8 @@
 
 #include "base/check.h"
 #include "kernels/cuda/launch.h"
-#include "kernels/device/fp8.cuh"
+#include "kernels/cuda/rows/folded_norm.h"
+#include "kernels/device/norm.cuh"
 #include "kernels/device/pdl.cuh"
 #include "kernels/device/reduce.cuh"
 #include "kernels/device/vec.cuh"
@@ -15,12 +16,11 @@ namespace {
 
 using device::Bf16x8;
 
-constexpr int32_t kGroup = 128;                            // columns that share a scale
-constexpr int32_t kGroupThreads = kGroup / Bf16x8::kSize;  // 16
+constexpr int32_t kGroup = device::kScaleGroup;
+constexpr int32_t kGroupThreads = device::kScaleThreads;
 constexpr int32_t kThreadsMax = 1024;
 constexpr int32_t kCopyThreads = 256;
 constexpr int32_t kHiddenMax = 2 * kThreadsMax * Bf16x8::kSize;
-static_assert(32 % kGroupThreads == 0, "a group's largest value is found inside a warp");
 
 // --- Steps --------------------------------------------------------------------------------------
 
@@ -28,16 +28,10 @@ static_assert(32 % kGroupThreads == 0, "a group's largest value is found inside 
 // lanes of the warp call; lanes that are not `active` hold zeros and write nothing.
 __device__ __forceinline__ void store_quantised(const Bf16x8& values, bool active, uint8_t* q,
                                                 float* q_scale) {
-  float x[Bf16x8::kSize];
-  values.to_floats(x);
-  float largest = 0.0f;
-#pragma unroll
-  for (int i = 0; i < Bf16x8::kSize; ++i) largest = fmaxf(largest, fabsf(x[i]));
-  const float scale = device::fp8_scale(device::lanes_max<kGroupThreads>(largest));
-  const uint2 packed = device::scaled_e4m3(x, __frcp_rn(scale));
+  const device::Quantised out = device::quantised(values);
   if (!active) return;
-  *reinterpret_cast<uint2*>(q) = packed;
-  if (threadIdx.x % kGroupThreads == 0) *q_scale = scale;
+  *reinterpret_cast<uint2*>(q) = out.q;
+  if (threadIdx.x % kGroupThreads == 0) *q_scale = out.scale;
 }
 
 __device__ __forceinline__ void copy_row(const uint16_t* from, uint16_t* to, int32_t cols) {
@@ -67,39 +61,28 @@ __global__ void __launch_bounds__(kThreadsMax)
   device::let_next_start();
   device::wait_for_inputs();
 
-  auto* residual = static_cast<uint16_t*>(p.residual) + row;
+  const auto* residual = static_cast<const uint16_t*>(p.residual) + row;
   const auto* delta = static_cast<const uint16_t*>(p.delta);
-  float x[kVecs][Bf16x8::kSize];
+  auto* sums = static_cast<uint16_t*>(p.residual_out == nullptr ? p.residual : p.residual_out);
+  Bf16x8 x[kVecs];
   float squares = 0.0f;
 #pragma unroll
   for (int v = 0; v < kVecs; ++v) {
     const bool active = column(v) < hidden;
-    Bf16x8 values = active ? Bf16x8::load(residual + column(v)) : Bf16x8::zeros();
-    values.to_floats(x[v]);
+    x[v] = active ? Bf16x8::load(residual + column(v)) : Bf16x8::zeros();
     if (delta != nullptr && active) {
-      float added[Bf16x8::kSize];
-      Bf16x8::load(delta + row + column(v)).to_floats(added);
-#pragma unroll
-      for (int i = 0; i < Bf16x8::kSize; ++i) x[v][i] = __fadd_rn(x[v][i], added[i]);
-      values = Bf16x8::rounded(x[v]);
-      values.store(residual + column(v));
-      values.to_floats(x[v]);
+      x[v] = device::added(x[v], Bf16x8::load(delta + row + column(v)));
+      x[v].store(sums + row + column(v));
     }
-#pragma unroll
-    for (int i = 0; i < Bf16x8::kSize; ++i) squares = fmaf(x[v][i], x[v][i], squares);
+    squares = device::add_squares(x[v], squares);
   }
-  const float mean = __fdiv_rn(device::block_sum(squares, scratch), static_cast<float>(hidden));
-  const float factor = __frcp_rn(__fsqrt_rn(mean + p.eps));
+  const float factor = device::norm_factor(device::block_sum(squares, scratch), hidden, p.eps);
 
   const int32_t num_groups = (hidden + kGroup - 1) / kGroup;
 #pragma unroll
   for (int v = 0; v < kVecs; ++v) {
     const bool active = column(v) < hidden;
-#pragma unroll
-    for (int i = 0; i < Bf16x8::kSize; ++i) {
-      x[v][i] = active ? __fmul_rn(__fmul_rn(x[v][i], factor), weight[v][i]) : 0.0f;
-    }
-    const Bf16x8 out = Bf16x8::rounded(x[v]);
+    const Bf16x8 out = active ? device::normed(x[v], factor, weight[v]) : Bf16x8::zeros();
     if (active) out.store(static_cast<uint16_t*>(p.out.values) + row + column(v));
     if (p.out.q == nullptr) continue;
     store_quantised(out, active, p.out.q + row + column(v),
@@ -196,12 +179,9 @@ void RowOps::embed(const EmbedParams& p) {
 
 void RowOps::add_norm(const AddNormParams& p) {
   const int32_t hidden = p.out.cols;
-  CHECK(hidden > 0 && hidden % Bf16x8::kSize == 0 && hidden <= kHiddenMax);
-  CHECK_EQ(p.out.q == nullptr, p.out.q_scales == nullptr);
-  CHECK(aligned(p.residual, 16) && aligned(p.delta, 16) && aligned(p.weight, 16));
-  CHECK(aligned(p.out.values, 16) && aligned(p.out.q, 8));
+  check_norm(p);
+  CHECK_LE(hidden, kHiddenMax);
   if (p.num_tokens == 0) return;
-  CHECK(p.num_tokens > 0 && p.residual != nullptr && p.out.values != nullptr);
   const int32_t num_vecs = hidden / Bf16x8::kSize;
   const int32_t threads = std::min((num_vecs + 31) / 32 * 32, kThreadsMax);
   const LaunchShape shape{dim3(p.num_tokens), dim3(threads)};

@@ -158,9 +158,11 @@ void LockstepOps::add_norm(const kernels::AddNormParams& p) {
   q.delta = mirror_.activations(p.delta, count);
   q.weight = mirror_.copied(p.weight);
   q.out = mirror_.poisoned_rows(p.out, p.num_tokens);
+  const bool apart = p.delta != nullptr && p.residual_out != nullptr;
+  q.residual_out = apart ? mirror_.poisoned_activations(p.residual_out, count) : nullptr;
   second_->add_norm(q);
   ops_->add_norm(p);
-  compare_exactly("add_norm residual", p.residual, count);
+  compare_exactly("add_norm residual", apart ? p.residual_out : p.residual, count);
   compare("add_norm", p.out.values, p.num_tokens, p.out.cols);
   const bool own =
       mirror_.fp8_copy_is_its_own(p.out, mirror_.read_activations(p.out.values, count));
