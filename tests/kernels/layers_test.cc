@@ -39,6 +39,31 @@ TEST(AddNormOp, MatchesTheReferenceInBothModes) {
   }
 }
 
+TEST(AddNormOp, TheSumMayGoElsewhere) {
+  for (const CpuMode mode : kModes) {
+    auto ops = cpu_ops(mode);
+    auto residual = random_floats(3 * 96, 1, mode);
+    const auto before = residual;
+    const auto delta = random_floats(3 * 96, 2, mode);
+    const auto weight = random_floats(96, 3, CpuMode::kF32);
+    auto out = poisoned(3 * 96);
+    auto out_in_place = poisoned(3 * 96);
+    auto sum = poisoned(3 * 96);
+    AddNormParams p{
+        residual.data(), delta.data(), weight.data(), {out.data(), nullptr, nullptr, 96}, 1e-5f, 3,
+        sum.data()};
+
+    ops->add_norm(p);
+    EXPECT_EQ(residual, before);
+    p.residual_out = nullptr;
+    p.out.values = out_in_place.data();
+    ops->add_norm(p);
+
+    EXPECT_EQ(sum, residual);
+    EXPECT_EQ(out, out_in_place);
+  }
+}
+
 TEST(AddNormOp, WithoutDeltaLeavesTheResidual) {
   auto ops = cpu_ops(CpuMode::kF32);
   auto residual = random_floats(3 * 96, 1, CpuMode::kF32);

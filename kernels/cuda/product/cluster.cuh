@@ -16,9 +16,10 @@ __device__ __forceinline__ void cluster_barrier() {
           : "memory");
 }
 
-// Its two halves: what was written before the one is seen after the other.
+// Its two halves, for the barriers that fence_barriers() follows. Nothing else that was written
+// before is seen after: that takes a wait for all of a thread's stores to memory.
 __device__ __forceinline__ void cluster_arrive() {
-  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
 __device__ __forceinline__ void cluster_wait() {
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
@@ -45,16 +46,6 @@ __device__ __forceinline__ void send(uint32_t to, float a, float b, float c, flo
       "[%5];" ::"r"(to),
       "f"(a), "f"(b), "f"(c), "f"(d), "r"(barrier)
       : "memory");
-}
-
-// Four floats of a block of the cluster: address_in()'s.
-__device__ __forceinline__ float4 load_cluster(uint32_t from) {
-  float4 out;
-  asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
-               : "=f"(out.x), "=f"(out.y), "=f"(out.z), "=f"(out.w)
-               : "r"(from)
-               : "memory");
-  return out;
 }
 
 // As wait_parity() of kernels/device/mbarrier.cuh, for what other blocks of the cluster sent.

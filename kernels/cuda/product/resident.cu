@@ -29,16 +29,16 @@ namespace {
 
 // --- Copies -------------------------------------------------------------------------------------
 
-// One thread: [block][row][128 bytes].
+// One thread: [block][row][128 bytes], the boxes [begin, end).
 template <typename Tile>
-__device__ void ask_for_weights(const ResidentArgs& p, Share<Tile> share, uint32_t shared,
-                                Barriers barriers) {
+__device__ void ask_for_weights(const ResidentArgs& p, Share<Tile> share, int32_t begin,
+                                int32_t end, uint32_t shared, Barriers barriers) {
   constexpr int32_t kBytes = Tile::kRows * kColumnBlockBytes;
   const uint64_t policy = evict_first_policy();
   const bool heads = p.stream.out_kind == StreamOut::kQkv;
   const int32_t y = heads ? 0 : share.unit * (Tile::kRows / kStreamRows);
   const int32_t z = heads ? share.unit * (Tile::kRows / 64) : 0;
-  for (int32_t b = 0; b < Tile::kBlocks; ++b) {
+  for (int32_t b = begin; b < end; ++b) {
     // Both halves begin with their first.
     const auto nth = [](int32_t i) {
       return i % Tile::kHalves * kResidentBlocks + i / Tile::kHalves;
@@ -115,13 +115,18 @@ __device__ __forceinline__ void copy_token_scales(const StreamArgs& p, Share<Til
   }
 }
 
-// Where a warpgroup's eight blocks of what it multiplies begin.
+// Where a warpgroup's eight blocks of what it multiplies begin: operand_128b()'s, and how many
+// bytes further.
 struct Operands {
-  uint32_t weights;
-  uint32_t tokens;
+  uint64_t weights;
+  uint64_t tokens;
   const float* token_scales;  // of the thread's first two tokens
   uint32_t barriers;          // of the weights
 };
+
+__device__ __forceinline__ uint64_t further(uint64_t operand, int32_t bytes) {
+  return operand + static_cast<uint64_t>(bytes >> 4);
+}
 
 template <typename Tile>
 __device__ __forceinline__ void add_scaled(const float (&sums)[Tile::kSums], float scale_a,
@@ -149,11 +154,8 @@ __device__ __forceinline__ void fp8_step(const Operands& from, RowScales scales,
     device::wgmma_begin();
 #pragma unroll
     for (int k = 0; k < kColumnBlockBytes / 32; ++k) {
-      wgmma_e4m3(
-          into,
-          device::operand_128b(from.weights + kStep * Tile::kRows * kColumnBlockBytes + k * 32),
-          device::operand_128b(from.tokens + kStep * Tile::kTokens * kColumnBlockBytes + k * 32),
-          k > 0);
+      wgmma_e4m3(into, further(from.weights, kStep * Tile::kRows * kColumnBlockBytes + k * 32),
+                 further(from.tokens, kStep * Tile::kTokens * kColumnBlockBytes + k * 32), k > 0);
     }
     device::wgmma_commit();
   }
@@ -186,10 +188,8 @@ __device__ __forceinline__ void bf16_product(const Operands& from, float (&total
     device::wgmma_begin();
 #pragma unroll
     for (int k = 0; k < kColumnBlockBytes / 32; ++k) {
-      wgmma_bf16(total,
-                 device::operand_128b(from.weights + b * Tile::kRows * kColumnBlockBytes + k * 32),
-                 device::operand_128b(from.tokens + b * Tile::kTokens * kColumnBlockBytes + k * 32),
-                 b + k > 0);
+      wgmma_bf16(total, further(from.weights, b * Tile::kRows * kColumnBlockBytes + k * 32),
+                 further(from.tokens, b * Tile::kTokens * kColumnBlockBytes + k * 32), b + k > 0);
     }
     device::wgmma_commit();
   }
@@ -197,7 +197,7 @@ __device__ __forceinline__ void bf16_product(const Operands& from, float (&total
   device::hold(total);
 }
 
-// The math warps, up to where the block's sums are there for the cluster.
+// The math warps, up to where their sums are on the way to the blocks that finish them.
 template <typename Tile, typename Norm>
 __device__ __forceinline__ void multiply(const ResidentArgs& p, Share<Tile> share, uint8_t* shared,
                                          Barriers barriers) {
@@ -205,12 +205,12 @@ __device__ __forceinline__ void multiply(const ResidentArgs& p, Share<Tile> shar
   float* const token_scales = shared_part<float>(shared, p.shape.scales_at);
   RowScales scales = {};
   if (Tile::kFp8) scales = row_scales<Tile>(p.stream, share);
-  if constexpr (Norm::kTokens > 0) {
+  if constexpr (Norm::kFolds) {
     float weight[8];
     device::load_constant(p.norm.weight + NormSlice<Tile>(share).column(), weight);
     clear_tokens<Tile>(p, shared);
     device::wait_for_inputs();
-    norm_tokens<Tile, Norm::kTokens>(p, share, weight, shared);
+    norm_token<Tile>(p, share, weight, shared);
   } else {
     device::wait_for_inputs();
     if (Tile::kFp8) {
@@ -219,13 +219,13 @@ __device__ __forceinline__ void multiply(const ResidentArgs& p, Share<Tile> shar
     }
   }
   const int32_t first = share.half() * kResidentBlocks;
-  const int32_t rows_at = Tile::kHalves == 1 ? static_cast<int32_t>(threadIdx.x / 128) * 64 : 0;
-  const Operands from = {base + (first * Tile::kRows + rows_at) * kColumnBlockBytes,
-                         base + p.shape.tokens_at + first * Tile::kTokens * kColumnBlockBytes,
-                         token_scales + first * Tile::kTokens + threadIdx.x % 4 * 2,
-                         barriers.weights(first)};
+  const int32_t row = first * Tile::kRows + (Tile::kHalves == 1 ? share.group * 64 : 0);
+  const int32_t token = first * Tile::kTokens;
+  const Operands from = {device::operand_128b(base + row * kColumnBlockBytes),
+                         device::operand_128b(base + p.shape.tokens_at + token * kColumnBlockBytes),
+                         token_scales + token + threadIdx.x % 4 * 2, barriers.weights(first)};
   float total[Tile::kSums] = {};
-  if constexpr (Norm::kTokens == 0) device::wait_parity(barriers.tokens(), 0);
+  if constexpr (!Norm::kFolds) device::wait_parity(barriers.tokens(), 0);
   if constexpr (Tile::kFp8) {
     fp8_product<Tile>(
         from, scales, total,
@@ -233,7 +233,7 @@ __device__ __forceinline__ void multiply(const ResidentArgs& p, Share<Tile> shar
   } else {
     bf16_product<Tile>(from, total);
   }
-  put_sums<Tile>(p, share, total, shared);
+  send_sums<Tile>(p, share, total, shared, barriers);
 }
 
 #endif
@@ -253,35 +253,31 @@ __global__ void __launch_bounds__(kThreads, Tile::kBlocksPerSm)
     if (base % 1024 != 0) __trap();
     device::prefetch_map(p.w_map);
     device::prefetch_map(p.x_map);
-    init_barriers(barriers);
+    init_barriers<Tile>(p.shape, barriers);
+    ask_for_weights<Tile>(p, share, 0, kResidentAhead, base, barriers);
   }
-  __syncthreads();
+  // From here on the cluster's blocks may send to each other.
+  __syncwarp();
+  cluster_arrive();
+  cluster_wait();
   device::let_next_start();
   if (threadIdx.x < kMathThreads) {
     multiply<Tile, Norm>(p, share, memory, barriers);
   } else if (threadIdx.x < kMathThreads + 32) {
-    if (threadIdx.x == kMathThreads) ask_for_weights<Tile>(p, share, base, barriers);
+    if (threadIdx.x == kMathThreads) {
+      ask_for_weights<Tile>(p, share, kResidentAhead, Tile::kBlocks, base, barriers);
+    }
+    __syncwarp();
   } else {
-    // Once for nothing: the code is far away at first.
-    finish<Tile>(p, share, memory, {}, false);
     device::wait_for_inputs();
-    if (Norm::kTokens == 0 && threadIdx.x == kMathThreads + 32) {
+    if (!Norm::kFolds && threadIdx.x == kMathThreads + 32) {
       bring_tokens<Tile>(p, share, base, barriers);
     }
     __syncwarp();
     if (p.stream.out_kind == StreamOut::kQkv) find_places(p, memory, barriers);
   }
-  // The whole block meets the cluster's others at one place, warps undivided.
-  __syncwarp();
-  cluster_arrive();
   const Spots spots = start_finish<Tile>(p, share, memory, barriers);
-  __syncwarp();
-  cluster_wait();
-  finish<Tile>(p, share, memory, spots, true);
-  // Nobody reads from a block that is gone.
-  __syncwarp();
-  cluster_arrive();
-  cluster_wait();
+  finish<Tile>(p, share, memory, barriers, spots);
 #endif
 }
 
@@ -312,12 +308,6 @@ void launch_tokens(const ResidentArgs& args, int32_t units, cudaStream_t stream)
 }
 
 using FoldTile = Tile<8, true>;
-static_assert(FoldTile::kTokens >= kFoldTokensMax, "they are one tile");
-
-void launch_folded(const ResidentArgs& args, int32_t units, cudaStream_t stream) {
-  if (args.norm.num_tokens == 1) return launch_tile<FoldTile, FoldedNorm<1>>(args, units, stream);
-  launch_tile<FoldTile, FoldedNorm<kFoldTokensMax>>(args, units, stream);
-}
 
 template <typename Tile, typename Norm = ReadyRows>
 void allow_tile(int32_t bytes) {
@@ -343,8 +333,7 @@ Result<ResidentStream> ResidentStream::create(const DeviceContext& context, Swap
   TRY_ASSIGN(out.maps_, TensorMaps::create());
   allow_all<false>(context.shared_bytes_max());
   allow_all<true>(context.shared_bytes_max());
-  allow_tile<FoldTile, FoldedNorm<1>>(context.shared_bytes_max());
-  allow_tile<FoldTile, FoldedNorm<kFoldTokensMax>>(context.shared_bytes_max());
+  allow_tile<FoldTile, FoldedNorm>(context.shared_bytes_max());
   return out;
 }
 
@@ -384,7 +373,7 @@ void ResidentStream::run(const StreamParams& params, const ResidentShape& shape,
     CHECK(norm->out.q == p.x && norm->out.q_scales == p.x_scales && norm->out.cols == p.w.cols);
     CHECK_EQ(norm->num_tokens, p.num_tokens);
     args.norm = *norm;
-    return launch_folded(args, units, context_->stream());
+    return launch_tile<FoldTile, FoldedNorm>(args, units, context_->stream());
   }
   if (fp8) return launch_tokens<true>(args, units, context_->stream());
   launch_tokens<false>(args, units, context_->stream());

@@ -8,7 +8,7 @@
 #include "kernels/cuda/rows/folded_norm.cuh"
 #include "kernels/device/mbarrier.cuh"
 
-// The tokens of ResidentStream's kernel, where it norms them itself: every block needs whole rows'
+// The token of ResidentStream's kernel, where it norms it itself: every block needs the whole row's
 // squares and makes its slice of the columns, 256 vectors of eight, one a math thread.
 namespace mimo::kernels::cuda::product {
 
@@ -38,36 +38,33 @@ __device__ __forceinline__ void clear_tokens(const ResidentArgs& p, uint8_t* sha
   }
 }
 
-// The math warps: the tokens and their scales as bring_tokens() and copy_token_scales() leave them,
+// The math warps: the token and its scales as bring_tokens() and copy_token_scales() leave them,
 // and what add_norm() leaves. weight: the thread's columns' of the slice.
-template <typename Tile, int kTokens>
-__device__ __forceinline__ void norm_tokens(const ResidentArgs& p, Share<Tile> share,
-                                            const float (&weight)[8], uint8_t* shared) {
+template <typename Tile>
+__device__ __forceinline__ void norm_token(const ResidentArgs& p, Share<Tile> share,
+                                           const float (&weight)[8], uint8_t* shared) {
   using device::Bf16x8;
   const NormSlice<Tile> slice(share);
-  float* const squares = shared_part<float>(shared, p.shape.sums_at);
-  float* const scales = shared_part<float>(shared, p.shape.scales_at);
-  const FoldedRows<kTokens> rows = fold_rows<kTokens>(p.norm, squares);
+  float* const squares = shared_part<float>(shared, p.shape.squares_at);
+  const FoldedRow row = fold_row(p.norm, squares);
   part_barrier(kMathBarrier, kMathThreads);
 
+  const Bf16x8 sum = slice.vec == 0 ? row.sums[0] : row.sums[1];
+  const Bf16x8 out = device::normed(sum, fold_factor(p.norm, squares), weight);
+  const device::Quantised quantised = device::quantised(out);
+  // The first token: its chunks of 16 bytes lie in their order.
   const auto thread = static_cast<int32_t>(threadIdx.x);
-  const int32_t chunk = thread % device::kScaleThreads / 2;  // of 16 bytes
-  const int32_t units = static_cast<int32_t>(gridDim.x) / p.shape.k_split;
-  const bool leaves = slice.block() % units == share.unit;
-#pragma unroll
-  for (int t = 0; t < kTokens; ++t) {
-    if (t >= p.norm.num_tokens) break;
-    const Bf16x8 sum = slice.vec == 0 ? rows.sums[t][0] : rows.sums[t][1];
-    const Bf16x8 out = device::normed(sum, fold_factor(p.norm, squares, t), weight);
-    const device::Quantised quantised = device::quantised(out);
-    const int32_t row = slice.block() * Tile::kTokens + t;
-    *shared_part<uint2>(shared, p.shape.tokens_at + row * kColumnBlockBytes + (chunk ^ t % 8) * 16 +
-                                    thread % 2 * 8) = quantised.q;
-    if (thread % device::kScaleThreads == 0) scales[row] = quantised.scale;
-    if (leaves) store_folded(p.norm, t, slice.column(), sum, out, quantised);
+  const int32_t at = slice.block() * Tile::kTokens;
+  *shared_part<uint2>(shared, p.shape.tokens_at + at * kColumnBlockBytes +
+                                  thread % device::kScaleThreads * 8) = quantised.q;
+  if (thread % device::kScaleThreads == 0) {
+    shared_part<float>(shared, p.shape.scales_at)[at] = quantised.scale;
   }
   device::fence_shared_for_async();
   part_barrier(kMathBarrier, kMathThreads);
+  const int32_t units = static_cast<int32_t>(gridDim.x) / p.shape.k_split;
+  if (slice.block() % units == share.unit)
+    store_folded(p.norm, slice.column(), sum, out, quantised);
 }
 
 #endif

@@ -16,49 +16,70 @@ namespace mimo::kernels::cuda::product {
 
 // --- Sums ---------------------------------------------------------------------------------------
 
-// A block's sums, for the cluster: [half][sixteen rows][eight tokens][lane][4].
+// The eights of tokens by sixteen rows that a block finishes of its cluster's unit, a warp each.
 template <typename Tile>
-__device__ __forceinline__ int32_t sums_at(int32_t half, int32_t sixteen, int32_t eight) {
-  return ((half * (Tile::kRows / kStreamRows) + sixteen) * Tile::kEights + eight) * 512 +
-         static_cast<int32_t>(threadIdx.x % 32) * 16;
+struct Parts {
+  __device__ Parts(const ResidentArgs& p, Share<Tile> share)
+      : sixteens(Tile::kRows / kStreamRows / p.shape.k_split),
+        first(share.slice * sixteens),
+        of_unit(share.unit * (Tile::kRows / kStreamRows)) {}
+
+  __device__ __forceinline__ int32_t count() const { return sixteens * Tile::kEights; }
+  __device__ __forceinline__ int32_t sixteen(int32_t i) const { return first + i / Tile::kEights; }
+  __device__ __forceinline__ int32_t eight(int32_t i) const { return i % Tile::kEights; }
+
+  int32_t sixteens;
+  int32_t first;
+  int32_t of_unit;
+};
+
+// A lane's of all sums that a block adds up: [slice][half][sixteen][eight][lane][4].
+template <typename Tile>
+__device__ __forceinline__ int32_t sums_at(const Parts<Tile>& parts, int32_t slice, int32_t half,
+                                           int32_t sixteen, int32_t eight) {
+  const int32_t row = (slice * Tile::kHalves + half) * parts.sixteens + sixteen;
+  return (row * Tile::kEights + eight) * 512 + static_cast<int32_t>(threadIdx.x % 32) * 16;
 }
 
+// To the block of the cluster that finishes these rows.
 template <typename Tile>
-__device__ __forceinline__ void put_sums(const ResidentArgs& p, Share<Tile> share,
-                                         const float (&total)[Tile::kSums], uint8_t* shared) {
+__device__ __forceinline__ void send_sums(const ResidentArgs& p, Share<Tile> share,
+                                          const float (&total)[Tile::kSums], uint8_t* shared,
+                                          Barriers barriers) {
+  const Parts<Tile> parts(p, share);
+  const int32_t rank = share.sixteen() / parts.sixteens;
+  const int32_t sixteen = share.sixteen() - rank * parts.sixteens;
+  const uint32_t base = device::shared_address(shared) + p.shape.sums_at;
+  const uint32_t to = address_in(base, static_cast<uint32_t>(rank));
+  const uint32_t barrier = address_in(barriers.sums(), static_cast<uint32_t>(rank));
 #pragma unroll
   for (int n = 0; n < Tile::kEights; ++n) {
-    *shared_part<float4>(shared,
-                         p.shape.sums_at + sums_at<Tile>(share.half(), share.sixteen(), n)) =
-        make_float4(total[4 * n], total[4 * n + 1], total[4 * n + 2], total[4 * n + 3]);
-  }
-}
-
-// Of all slices' halves, in their order. `alone`: this block's in place of the others'.
-template <typename Tile>
-__device__ __forceinline__ void gather_sums(const ResidentArgs& p, Share<Tile> share,
-                                            uint32_t shared, int32_t sixteen, int32_t eight,
-                                            bool alone, float (&sums)[4]) {
-  float4 x[4][Tile::kHalves];
-#pragma unroll
-  for (int slice = 0; slice < 4; ++slice) {
-    if (slice >= p.shape.k_split) continue;
-    const auto rank = static_cast<uint32_t>(alone ? share.slice : slice);
-    const uint32_t from = address_in(shared + p.shape.sums_at, rank);
-#pragma unroll
-    for (int half = 0; half < Tile::kHalves; ++half) {
-      x[slice][half] = load_cluster(from + sums_at<Tile>(half, sixteen, eight));
+    const int32_t at = sums_at(parts, share.slice, share.half(), sixteen, n);
+    const float* const x = total + 4 * n;
+    if (is_alone(p.shape)) {
+      *shared_part<float4>(shared, p.shape.sums_at + at) = make_float4(x[0], x[1], x[2], x[3]);
+    } else {
+      send(to + at, x[0], x[1], x[2], x[3], barrier);
     }
   }
+  if (is_alone(p.shape)) device::arrive(barriers.sums());
+}
+
+// Part i's, of all slices' halves in their order.
+template <typename Tile>
+__device__ __forceinline__ void add_sums(const ResidentArgs& p, const Parts<Tile>& parts, int32_t i,
+                                         const uint8_t* shared, float (&sums)[4]) {
 #pragma unroll
   for (int slice = 0; slice < 4; ++slice) {
     if (slice >= p.shape.k_split) continue;
 #pragma unroll
     for (int half = 0; half < Tile::kHalves; ++half) {
-      sums[0] += x[slice][half].x;
-      sums[1] += x[slice][half].y;
-      sums[2] += x[slice][half].z;
-      sums[3] += x[slice][half].w;
+      const int32_t at = sums_at(parts, slice, half, i / Tile::kEights, parts.eight(i));
+      const float4 x = *reinterpret_cast<const float4*>(shared + p.shape.sums_at + at);
+      sums[0] += x.x;
+      sums[1] += x.y;
+      sums[2] += x.z;
+      sums[3] += x.w;
     }
   }
 }
@@ -112,23 +133,6 @@ __device__ __forceinline__ Spot spot_of(const QkvTarget& target, const RowPair& 
   return out;
 }
 
-// The eights of tokens by sixteen rows that a block finishes of its cluster's unit, a warp each.
-template <typename Tile>
-struct Parts {
-  __device__ Parts(const ResidentArgs& p, Share<Tile> share)
-      : sixteens(Tile::kRows / kStreamRows / p.shape.k_split),
-        first(share.slice * sixteens),
-        of_unit(share.unit * (Tile::kRows / kStreamRows)) {}
-
-  __device__ __forceinline__ int32_t count() const { return sixteens * Tile::kEights; }
-  __device__ __forceinline__ int32_t sixteen(int32_t i) const { return first + i / Tile::kEights; }
-  __device__ __forceinline__ int32_t eight(int32_t i) const { return i % Tile::kEights; }
-
-  int32_t sixteens;
-  int32_t first;
-  int32_t of_unit;
-};
-
 // Where part i's results go: of lane / 4's rows and two tokens.
 template <typename Tile>
 __device__ __forceinline__ Spots find_spots(const ResidentArgs& p, const Parts<Tile>& parts,
@@ -149,8 +153,7 @@ __device__ __forceinline__ Spots find_spots(const ResidentArgs& p, const Parts<T
 
 template <typename Tile>
 __device__ __forceinline__ void store_part(const ResidentArgs& p, const Parts<Tile>& parts,
-                                           int32_t i, const float (&sums)[4], const Spots& spots,
-                                           bool real) {
+                                           int32_t i, const float (&sums)[4], const Spots& spots) {
   const auto lane = static_cast<int32_t>(threadIdx.x % 32);
   const RowPair rows = swap_rows(p.stream, parts.of_unit + parts.sixteen(i), lane / 4);
 #pragma unroll
@@ -158,7 +161,7 @@ __device__ __forceinline__ void store_part(const ResidentArgs& p, const Parts<Ti
     const int32_t token = parts.eight(i) * 8 + lane % 4 * 2 + t;
     if (p.stream.out_kind == StreamOut::kQkv) {
       spots.of[t].put(rows.frequency >= 0, sums[t], sums[2 + t]);
-    } else if (real && token < p.stream.num_tokens) {
+    } else if (token < p.stream.num_tokens) {
       put(p.stream, rows, token, sums[t], sums[2 + t]);
     }
   }
@@ -186,20 +189,19 @@ __device__ __forceinline__ Spots start_finish(const ResidentArgs& p, Share<Tile>
   return find_spots<Tile>(p, parts, first_part(), shared);
 }
 
-// When the sums are there: this block's part of the rows. spots: start_finish()'s. Not `real`: from
-// sums that are none, and nothing is stored.
+// This block's part of the rows. spots: start_finish()'s.
 template <typename Tile>
-__device__ __noinline__ void finish(const ResidentArgs& p, Share<Tile> share, const uint8_t* shared,
-                                    Spots spots, bool real) {
+__device__ __forceinline__ void finish(const ResidentArgs& p, Share<Tile> share,
+                                       const uint8_t* shared, Barriers barriers, Spots spots) {
   const bool heads = p.stream.out_kind == StreamOut::kQkv;
   const Parts<Tile> parts(p, share);
-  const uint32_t base = device::shared_address(shared);
+  wait_parity_cluster(barriers.sums(), 0);
   for (int32_t i = first_part(); i < parts.count(); i += kWarps) {
     if (!has_part(p, parts, i)) continue;
     if (heads && i >= kWarps) spots = find_spots<Tile>(p, parts, i, shared);
     float sums[4] = {};
-    gather_sums<Tile>(p, share, base, parts.sixteen(i), parts.eight(i), !real, sums);
-    store_part<Tile>(p, parts, i, sums, spots, real);
+    add_sums(p, parts, i, shared, sums);
+    store_part<Tile>(p, parts, i, sums, spots);
   }
 }
 

@@ -22,8 +22,9 @@ std::optional<ResidentShape> resident_shape(DType dtype, int32_t cols, int32_t t
   const bool scaled = dtype == DType::kF8E4m3;
   out.places_at = out.scales_at + (scaled ? token_rows * blocks * 4 : 0);
   out.barriers_at = out.places_at + token_rows * 8;
-  constexpr int32_t kBarriers = 256;
-  out.shared_bytes = out.barriers_at + kBarriers;
+  constexpr int32_t kBarriers = 192;
+  out.squares_at = out.barriers_at + kBarriers;
+  out.shared_bytes = out.squares_at + kFoldWarps * 4;
   if (out.shared_bytes > shared_bytes_max) return std::nullopt;
   return out;
 }

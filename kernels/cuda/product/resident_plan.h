@@ -32,6 +32,7 @@ struct ResidentShape {
   int32_t scales_at = 0;
   int32_t places_at = 0;
   int32_t barriers_at = 0;
+  int32_t squares_at = 0;
   int32_t shared_bytes = 0;
 
   int32_t unit_rows() const { return 128 / halves; }

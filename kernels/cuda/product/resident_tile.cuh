@@ -42,15 +42,26 @@ struct Barriers {
   __device__ __forceinline__ uint32_t weights(int32_t block) const { return at + block * 8; }
   __device__ __forceinline__ uint32_t tokens() const { return weights(2 * kResidentBlocks); }
   __device__ __forceinline__ uint32_t places() const { return tokens() + 8; }
+  __device__ __forceinline__ uint32_t sums() const { return places() + 8; }
 
   uint32_t at;
 };
 
-__device__ __forceinline__ void init_barriers(Barriers barriers) {
+// Of the sums that a block adds up, its own among them.
+template <typename Tile>
+constexpr int32_t kSumBytes = Tile::kTokens * 128 * 4;
+
+// A block that is a cluster by itself sends nothing: SM90 has no such instruction for it.
+__device__ __forceinline__ bool is_alone(const ResidentShape& shape) { return shape.k_split == 1; }
+
+template <typename Tile>
+__device__ __forceinline__ void init_barriers(const ResidentShape& shape, Barriers barriers) {
   for (int32_t b = 0; b < 2 * kResidentBlocks; ++b) device::init_barrier(barriers.weights(b), 1);
   device::init_barrier(barriers.tokens(), 1);
   device::init_barrier(barriers.places(), 32);
+  device::init_barrier(barriers.sums(), is_alone(shape) ? kMathThreads : 1);
   device::fence_barriers();
+  if (!is_alone(shape)) device::arrive_expecting(barriers.sums(), kSumBytes<Tile>);
 }
 
 // Which part of the product is this block's, and which of that this thread's warpgroup's.
@@ -58,11 +69,10 @@ template <typename Tile>
 struct Share {
   __device__ explicit Share(const ResidentShape& shape)
       : unit(static_cast<int32_t>(blockIdx.x) / shape.k_split),
-        slice(static_cast<int32_t>(blockIdx.x) % shape.k_split) {}
+        slice(static_cast<int32_t>(blockIdx.x) % shape.k_split),
+        group(__shfl_sync(~0u, static_cast<int32_t>(threadIdx.x / 128), 0)) {}
 
-  __device__ __forceinline__ int32_t half() const {
-    return Tile::kHalves == 1 ? 0 : static_cast<int32_t>(threadIdx.x / 128);
-  }
+  __device__ __forceinline__ int32_t half() const { return Tile::kHalves == 1 ? 0 : group; }
   // Of the unit, those of a math warp.
   __device__ __forceinline__ int32_t sixteen() const {
     return static_cast<int32_t>(threadIdx.x / 32) % (Tile::kRows / kStreamRows);
@@ -72,7 +82,8 @@ struct Share {
   }
 
   int32_t unit;
-  int32_t slice;
+  int32_t slice;  // and the block's rank in its cluster
+  int32_t group;  // the warpgroup, known to be the whole warp's
 };
 
 #endif

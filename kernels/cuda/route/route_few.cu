@@ -100,14 +100,12 @@ __device__ __forceinline__ void add_products(const LaneWeights& weights,
   }
 }
 
-// --- Rows that the kernel norms itself: a split is one pass ------------------------------------
+// --- A row that the kernel norms itself: a split is one pass ------------------------------------
 static_assert(kFewSplits * kPassCols >= kFoldHiddenMax && kRouteThreads == kFoldThreads);
-static_assert(kFewTokensMax == kFoldTokensMax, "what can be folded has few tokens");
 
-template <int kTokens>
 struct FoldShared {
-  __align__(16) uint16_t sums[kTokens][kPassCols];  // residual + delta in the split's columns
-  float squares[kTokens][kFoldWarps];
+  __align__(16) uint16_t sums[kPassCols];  // residual + delta in the split's columns
+  float squares[kFoldWarps];
 };
 
 // The norm's weights for a lane's columns.
@@ -131,63 +129,49 @@ __device__ __forceinline__ int32_t split_begin(const RouteWork& work) {
 }
 
 // The whole block; a barrier follows.
-template <int kTokens>
-__device__ __forceinline__ void share_sums(const RouteWork& work, FoldShared<kTokens>& shared) {
-  const FoldedRows<kTokens> rows = fold_rows<kTokens>(work.norm, shared.squares[0]);
+__device__ __forceinline__ void share_sums(const RouteWork& work, FoldShared& shared) {
+  const FoldedRow row = fold_row(work.norm, shared.squares);
 #pragma unroll
   for (int32_t v = 0; v < kFoldVecs; ++v) {
     const int32_t at = fold_column(v) - split_begin(work);
-    if (at < 0 || at >= work.cut.split_cols) continue;
-#pragma unroll
-    for (int32_t t = 0; t < kTokens; ++t) rows.sums[t][v].store(&shared.sums[t][at]);
+    if (at >= 0 && at < work.cut.split_cols) row.sums[v].store(&shared.sums[at]);
   }
 }
 
-template <int kTokens>
-__device__ __forceinline__ LaneRows<kTokens> norm_rows(const RouteWork& work, const Place& place,
-                                                       const NormWeights& weights,
-                                                       const FoldShared<kTokens>& shared) {
+__device__ __forceinline__ LaneRows<1> norm_row(const RouteWork& work, const Place& place,
+                                                const NormWeights& weights,
+                                                const FoldShared& shared) {
   const auto lane = static_cast<int32_t>(threadIdx.x % 32);
-  LaneRows<kTokens> out;
+  const float factor = fold_factor(work.norm, shared.squares);
+  LaneRows<1> out;
 #pragma unroll
-  for (int32_t t = 0; t < kTokens; ++t) {
-    const float factor = fold_factor(work.norm, shared.squares[0], t);
-#pragma unroll
-    for (int32_t step = 0; step < kSteps; ++step) {
-      out.x[step][t] = {0, 0};
-      if (place.col + step * kStepCols >= place.end) continue;
-      const auto sums =
-          *reinterpret_cast<const uint2*>(&shared.sums[t][lane * 4 + step * kStepCols]);
-      const float4& w = weights.w[step];
-      out.x[step][t] = {device::pack_bf16(device::normed(bf16_low(sums.x), factor, w.x),
-                                          device::normed(bf16_high(sums.x), factor, w.y)),
-                        device::pack_bf16(device::normed(bf16_low(sums.y), factor, w.z),
-                                          device::normed(bf16_high(sums.y), factor, w.w))};
-    }
+  for (int32_t step = 0; step < kSteps; ++step) {
+    out.x[step][0] = {0, 0};
+    if (place.col + step * kStepCols >= place.end) continue;
+    const auto sums = *reinterpret_cast<const uint2*>(&shared.sums[lane * 4 + step * kStepCols]);
+    const float4& w = weights.w[step];
+    out.x[step][0] = {device::pack_bf16(device::normed(bf16_low(sums.x), factor, w.x),
+                                        device::normed(bf16_high(sums.x), factor, w.y)),
+                      device::pack_bf16(device::normed(bf16_low(sums.y), factor, w.z),
+                                        device::normed(bf16_high(sums.y), factor, w.w))};
   }
   return out;
 }
 
 // What the norm leaves in the split's columns, by the split's first block.
-template <int kTokens>
-__device__ __forceinline__ void leave_norm(const RouteWork& work,
-                                           const FoldShared<kTokens>& shared) {
+__device__ __forceinline__ void leave_norm(const RouteWork& work, const FoldShared& shared) {
   using device::Bf16x8;
-  const AddNormParams& p = work.norm;
   const auto at = static_cast<int32_t>(threadIdx.x) * Bf16x8::kSize;
   if (blockIdx.y != 0 || at >= kPassCols) return;
   const bool active = at < work.cut.split_cols;
   const int32_t column = split_begin(work) + at;
   float weight[Bf16x8::kSize] = {};
-  if (active) device::load_constant(p.weight + column, weight);
-#pragma unroll 1
-  for (int32_t t = 0; t < p.num_tokens; ++t) {
-    const float factor = fold_factor(p, shared.squares[0], t);
-    const Bf16x8 sum = active ? Bf16x8::load(&shared.sums[t][at]) : Bf16x8::zeros();
-    const Bf16x8 out = active ? device::normed(sum, factor, weight) : Bf16x8::zeros();
-    const device::Quantised quantised = device::quantised(out);
-    if (active) store_folded(p, t, column, sum, out, quantised);
-  }
+  if (active) device::load_constant(work.norm.weight + column, weight);
+  const float factor = fold_factor(work.norm, shared.squares);
+  const Bf16x8 sum = active ? Bf16x8::load(&shared.sums[at]) : Bf16x8::zeros();
+  const Bf16x8 out = active ? device::normed(sum, factor, weight) : Bf16x8::zeros();
+  const device::Quantised quantised = device::quantised(out);
+  if (active) store_folded(work.norm, column, sum, out, quantised);
 }
 
 // Sums each of kCount values over the warp; value i ends in the lanes with lane * kCount / 32 == i.
@@ -221,9 +205,10 @@ __global__ void __launch_bounds__(kRouteThreads, 2)
     few_kernel(const __grid_constant__ RouteWork work) {
   constexpr int kCount = kTokens * kWarpExperts;
   constexpr uint32_t kLanes = 32 / kCount;  // that have a value's sum
-  constexpr bool kFolds = Norm::kTokens > 0;
+  constexpr bool kFolds = Norm::kFolds;
+  static_assert(kTokens == 1 || !kFolds);
   extern __shared__ __align__(16) uint8_t memory[];
-  __shared__ FoldShared<kFolds ? kTokens : 1> fold;
+  __shared__ FoldShared fold;
   const RouteParams& p = work.route;
   const Place place = warp_place(work);
   device::let_next_start();
@@ -236,9 +221,9 @@ __global__ void __launch_bounds__(kRouteThreads, 2)
   FirstRun run = find_run(work);
   float sums[kCount] = {};
   if constexpr (kFolds) {
-    share_sums<kTokens>(work, fold);
+    share_sums(work, fold);
     __syncthreads();
-    add_products<kTokens>(weights, norm_rows<kTokens>(work, place, norm_weights, fold), sums);
+    add_products<kTokens>(weights, norm_row(work, place, norm_weights, fold), sums);
   } else {
     add_products<kTokens>(weights, load_rows<kTokens>(p, place, place.col), sums);
     for (int32_t col = place.col + kPassCols; col < place.end; col += kPassCols) {
@@ -255,7 +240,7 @@ __global__ void __launch_bounds__(kRouteThreads, 2)
   if (lane % kLanes == 0 && token < p.num_tokens && expert < p.num_experts) {
     put(box_scores(work, token, static_cast<int32_t>(blockIdx.x), expert), score_word(sum));
   }
-  if constexpr (kFolds) leave_norm<kTokens>(work, fold);
+  if constexpr (kFolds) leave_norm(work, fold);
   find_context(work, run);
   finish<kFewSplits>(work, run, memory);
 }
@@ -263,10 +248,9 @@ __global__ void __launch_bounds__(kRouteThreads, 2)
 }  // namespace
 
 void prepare_few() {
+  allow_shared(few_kernel<1, FoldedNorm>, kFinishSharedMax);
   allow_shared(few_kernel<1, ReadyRows>, kFinishSharedMax);
-  allow_shared(few_kernel<1, FoldedNorm<1>>, kFinishSharedMax);
   allow_shared(few_kernel<kFewTokensMax, ReadyRows>, kFinishSharedMax);
-  allow_shared(few_kernel<kFewTokensMax, FoldedNorm<kFewTokensMax>>, kFinishSharedMax);
 }
 
 void launch_few(const RouteWork& work, cudaStream_t stream) {
@@ -276,12 +260,7 @@ void launch_few(const RouteWork& work, cudaStream_t stream) {
   const LaunchShape shape{
       dim3(static_cast<uint32_t>(cut.splits), static_cast<uint32_t>(cut.num_blocks / cut.splits)),
       dim3(kRouteThreads), finish_shared_bytes(work)};
-  if (work.norm.num_tokens > 0) {
-    launch(cut.tokens_a_block == 1 ? few_kernel<1, FoldedNorm<1>>
-                                   : few_kernel<kFewTokensMax, FoldedNorm<kFewTokensMax>>,
-           shape, stream, work);
-    return;
-  }
+  if (work.norm.num_tokens > 0) return launch(few_kernel<1, FoldedNorm>, shape, stream, work);
   launch(cut.tokens_a_block == 1 ? few_kernel<1, ReadyRows> : few_kernel<kFewTokensMax, ReadyRows>,
          shape, stream, work);
 }

@@ -121,7 +121,7 @@ RoutePlan plan_route(const RouteShape& shape, int32_t num_sms, int32_t num_place
 
 bool folds_norm(const RouteShape& shape) {
   constexpr int32_t kWhole = kFewSplits * 128;
-  return shape.num_tokens <= kFewTokensMax && shape.hidden % kWhole == 0;
+  return shape.num_tokens == 1 && shape.hidden % kWhole == 0;
 }
 
 int64_t route_scores_max(int32_t tokens_max, int32_t num_experts, int32_t num_sms) {

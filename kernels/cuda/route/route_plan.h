@@ -46,7 +46,7 @@ struct RoutePlan {
   int32_t num_finishers = 0;
 };
 
-// Whether the kernel can norm its tokens itself: kFew, where a split is whole FP8 groups.
+// Whether the kernel can norm its token itself: the only one, where a split is whole FP8 groups.
 bool folds_norm(const RouteShape& shape);
 
 // kTiles: splits * T * E <= the floats that route_scores_max() gives for the step's limits.

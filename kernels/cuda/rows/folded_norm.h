@@ -9,8 +9,9 @@
 // functions.
 namespace mimo::kernels::cuda {
 
-constexpr int32_t kFoldTokensMax = 4;
+constexpr int32_t kFoldTokensMax = 1;
 constexpr int32_t kFoldHiddenMax = 4096;
+constexpr int32_t kFoldWarps = kFoldHiddenMax / 8 / 32;  // whose sums of squares are added up
 
 // CHECKs what every kernel that norms rows counts on.
 void check_norm(const AddNormParams& p);

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <numeric>
 
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/route/route_ops.h"
@@ -50,12 +49,12 @@ struct Norm {
   AddNormParams p;
 };
 
-Bytes routed(int32_t num_tokens, int32_t hidden, int32_t num_experts, bool folded) {
+Bytes routed(int32_t hidden, int32_t num_experts, bool folded) {
   const auto context = make_context();
   RowOps rows(*context);
   RouteOps router(*context);
-  EXPECT_TRUE(router.prepare({.tokens_max = num_tokens, .num_experts = num_experts}).ok());
-  const Norm norm(*context, num_tokens, hidden);
+  EXPECT_TRUE(router.prepare({.tokens_max = 1, .num_experts = num_experts}).ok());
+  const Norm norm(*context, 1, hidden);
   RouteParams p;
   p.x = norm.p.out.values;
   p.weight =
@@ -64,19 +63,19 @@ Bytes routed(int32_t num_tokens, int32_t hidden, int32_t num_experts, bool folde
   p.hidden = hidden;
   p.num_experts = num_experts;
   p.experts_per_token = 8;
-  p.expert_ids = poisoned_array<int32_t>(*context, num_tokens * 8);
-  p.expert_weights = poisoned_array<float>(*context, num_tokens * 8);
-  p.num_tokens = num_tokens;
+  p.expert_ids = poisoned_array<int32_t>(*context, 8);
+  p.expert_weights = poisoned_array<float>(*context, 8);
+  p.num_tokens = 1;
   EXPECT_TRUE(router.folds_norm(p));
 
-  for (int i = 0; i < 20; ++i) {
+  for (int i = 0; i < 3; ++i) {
     if (!folded) rows.add_norm(norm.p);
     router.route(p, folded ? &norm.p : nullptr);
   }
 
   Bytes out = norm.bytes();
-  append(out, *context, p.expert_ids, num_tokens * 32);
-  append(out, *context, p.expert_weights, num_tokens * 32);
+  append(out, *context, p.expert_ids, 32);
+  append(out, *context, p.expert_weights, 32);
   return out;
 }
 
@@ -84,14 +83,12 @@ TEST(FoldedNorm, InTheRouterLeavesTheBitsOfBothKernels) {
   SKIP_WITHOUT_GPU();
   for (const int32_t hidden : {1024, 3072, 4096}) {
     for (const int32_t num_experts : {40, 256}) {
-      for (const int32_t num_tokens : {1, 2, 3, 4}) {
-        SCOPED_TRACE(::testing::Message() << num_tokens << " tokens, hidden " << hidden << ", "
-                                          << num_experts << " experts");
-        const Bytes want = routed(num_tokens, hidden, num_experts, false);
-        const Bytes got = routed(num_tokens, hidden, num_experts, true);
-        EXPECT_EQ(std::mismatch(got.begin(), got.end(), want.begin()).first - got.begin(),
-                  static_cast<int64_t>(want.size()));
-      }
+      SCOPED_TRACE(::testing::Message()
+                   << "hidden " << hidden << ", " << num_experts << " experts");
+      const Bytes want = routed(hidden, num_experts, false);
+      const Bytes got = routed(hidden, num_experts, true);
+      EXPECT_EQ(std::mismatch(got.begin(), got.end(), want.begin()).first - got.begin(),
+                static_cast<int64_t>(want.size()));
     }
   }
 }
@@ -104,23 +101,20 @@ struct Heads {
   int32_t rows() const { return q * k_dim + kv * (k_dim + v_dim); }
 };
 
-// A run a token, a page each; the last of three or more is padding.
+// One row at position 4.
 QkvParams qkv_params(DeviceContext& context, const Heads& heads, const AddNormParams& norm) {
   constexpr int32_t kPageTokens = 64;
-  const int32_t num_tokens = norm.num_tokens;
-  std::vector<int32_t> each(static_cast<size_t>(num_tokens) + 1);
-  std::iota(each.begin(), each.end(), 0);
-  std::vector<int32_t> contexts;
-  for (int32_t t = 0; t < num_tokens; ++t) contexts.push_back(t == 2 ? 0 : 5 + 11 * t);
-  const int64_t cache_rows = int64_t{num_tokens} * heads.kv * kPageTokens;
+  const std::vector<int32_t> each = {0, 1};
+  const std::vector<int32_t> contexts = {5};
+  const int64_t cache_rows = int64_t{heads.kv} * kPageTokens;
   QkvParams p;
   p.x = norm.out;
   p.num_q_heads = heads.q;
   p.rotary_dim = 64;
   p.rope_theta = 10000.0;
   p.value_scale = 0.707f;
-  p.runs.num_tokens = num_tokens;
-  p.runs.num_runs = num_tokens;
+  p.runs.num_tokens = 1;
+  p.runs.num_runs = 1;
   p.runs.row_begin = device_array(context, each);
   p.runs.context = device_array(context, contexts);
   p.runs.row_run = device_array(context, each);
@@ -133,27 +127,27 @@ QkvParams qkv_params(DeviceContext& context, const Heads& heads, const AddNormPa
   p.kv.page_tokens = kPageTokens;
   p.kv.pages = device_array(context, each);
   p.kv.stride = 1;
-  p.q = poisoned_array<uint16_t>(context, int64_t{num_tokens} * heads.q * heads.k_dim + 8);
+  p.q = poisoned_array<uint16_t>(context, int64_t{heads.q} * heads.k_dim + 8);
   return p;
 }
 
-Bytes projected(const Heads& heads, const Weight& weight, int32_t num_tokens, bool folded) {
+Bytes projected(const Heads& heads, const Weight& weight, bool folded) {
   const auto context = make_context();
   RowOps rows(*context);
   const auto products = product_ops(*context);
-  const Norm norm(*context, num_tokens, static_cast<int32_t>(weight.cols));
+  const Norm norm(*context, 1, static_cast<int32_t>(weight.cols));
   QkvParams p = qkv_params(*context, heads, norm.p);
   p.qkv = context->add_matrix(device_weight(*context, weight));
   EXPECT_TRUE(products->folds_norm(p));
 
-  for (int i = 0; i < 20; ++i) {
+  for (int i = 0; i < 3; ++i) {
     if (!folded) rows.add_norm(norm.p);
     products->qkv(p, folded ? &norm.p : nullptr);
   }
 
   Bytes out = norm.bytes();
-  const int64_t cache_bytes = int64_t{num_tokens} * heads.kv * 64 * 2;
-  append(out, *context, p.q, int64_t{num_tokens} * heads.q * heads.k_dim * 2 + 16);
+  const int64_t cache_bytes = int64_t{heads.kv} * 64 * 2;
+  append(out, *context, p.q, int64_t{heads.q} * heads.k_dim * 2 + 16);
   append(out, *context, p.kv.k, cache_bytes * heads.k_dim);
   append(out, *context, p.kv.v, cache_bytes * heads.v_dim);
   return out;
@@ -166,14 +160,11 @@ TEST(FoldedNorm, InQkvLeavesTheBitsOfBothKernels) {
   for (const Heads& heads : kAll) {
     for (const int32_t hidden : {2048, 4096}) {
       const Weight weight = quick_weight(DType::kF8E4m3, heads.rows(), hidden, 31, 64);
-      for (const int32_t num_tokens : {1, 2, 3, 4}) {
-        SCOPED_TRACE(::testing::Message()
-                     << num_tokens << " tokens, " << heads.q << " heads, hidden " << hidden);
-        const Bytes want = projected(heads, weight, num_tokens, false);
-        const Bytes got = projected(heads, weight, num_tokens, true);
-        EXPECT_EQ(std::mismatch(got.begin(), got.end(), want.begin()).first - got.begin(),
-                  static_cast<int64_t>(want.size()));
-      }
+      SCOPED_TRACE(::testing::Message() << heads.q << " heads, hidden " << hidden);
+      const Bytes want = projected(heads, weight, false);
+      const Bytes got = projected(heads, weight, true);
+      EXPECT_EQ(std::mismatch(got.begin(), got.end(), want.begin()).first - got.begin(),
+                static_cast<int64_t>(want.size()));
     }
   }
 }
@@ -190,7 +181,7 @@ TEST(HeldNorm, IsGivenToItsReaderOnceAndQueuedBeforeAnyOther) {
   const auto context = make_context();
   RowOps rows(*context);
   HeldNorm held(rows);
-  const Norm norm(*context, 2, 1024);
+  const Norm norm(*context, 1, 1024);
   const auto is_done = [&] {
     const auto values = to_host(*context, static_cast<const uint16_t*>(norm.p.residual_out), 1024);
     return std::count(values.begin(), values.end(), 0xffff) == 0;
@@ -198,7 +189,7 @@ TEST(HeldNorm, IsGivenToItsReaderOnceAndQueuedBeforeAnyOther) {
   RouteParams reads;
   reads.x = norm.p.out.values;
   reads.hidden = 1024;
-  reads.num_tokens = 2;
+  reads.num_tokens = 1;
 
   held.add_norm(norm.p);
   EXPECT_FALSE(is_done());

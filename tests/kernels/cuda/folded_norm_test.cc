@@ -28,7 +28,7 @@ AddNormParams params(Memory& at) {
   return out;
 }
 
-TEST(FoldedNormChoice, IsForFewTokensWhoseSumGoesElsewhere) {
+TEST(FoldedNormChoice, IsForOneTokenWhoseSumGoesElsewhere) {
   Memory at;
   const AddNormParams p = params(at);
   EXPECT_TRUE(can_fold(p));
@@ -37,7 +37,6 @@ TEST(FoldedNormChoice, IsForFewTokensWhoseSumGoesElsewhere) {
     change(other);
     return can_fold(other);
   };
-  EXPECT_TRUE(changed([](AddNormParams& x) { x.num_tokens = kFoldTokensMax; }));
   EXPECT_FALSE(changed([](AddNormParams& x) { x.num_tokens = kFoldTokensMax + 1; }));
   EXPECT_FALSE(changed([](AddNormParams& x) { x.num_tokens = 0; }));
   EXPECT_FALSE(changed([](AddNormParams& x) { x.residual_out = nullptr; }));
@@ -73,8 +72,8 @@ TEST(FoldedNormChoice, AReaderReadsAllRowsOfThatNorm) {
 
 TEST(FoldedNormChoice, AKernelFoldsWhatItsBlocksHaveWhole) {
   EXPECT_TRUE(router::folds_norm({1, 256, 4096}));
-  EXPECT_TRUE(router::folds_norm({4, 256, 1024}));
-  EXPECT_FALSE(router::folds_norm({5, 256, 4096}));
+  EXPECT_TRUE(router::folds_norm({1, 256, 1024}));
+  EXPECT_FALSE(router::folds_norm({2, 256, 4096}));
   EXPECT_FALSE(router::folds_norm({1, 256, 4096 - 128}));
 
   constexpr int32_t kShared = 232448;

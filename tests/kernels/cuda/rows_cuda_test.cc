@@ -181,6 +181,27 @@ TEST(AddNormCuda, WithoutAnFp8CopyTheValuesAreTheSame) {
   EXPECT_TRUE(all_poison(to_host(*context, without.out.q, with.size()), 0));
 }
 
+TEST(AddNormCuda, TheSumMayGoElsewhere) {
+  SKIP_WITHOUT_GPU();
+  const auto context = make_context();
+  NormCase in_place(*context, {5, 4096}, 21);
+  NormCase apart(*context, {5, 4096}, 21);
+  auto* const sum = poisoned_array<uint16_t>(*context, apart.size());
+  const auto before = to_host(*context, apart.d_residual, apart.size());
+
+  in_place.run(true, true);
+  RowOps(*context).add_norm(
+      {apart.d_residual, apart.d_delta, apart.d_weight, apart.out, kEps, 5, sum});
+
+  EXPECT_EQ(first_difference(to_host(*context, apart.d_residual, apart.size()), before), -1);
+  EXPECT_EQ(first_difference(to_host(*context, sum, apart.size()),
+                             to_host(*context, in_place.d_residual, apart.size())),
+            -1);
+  EXPECT_EQ(first_difference(to_host(*context, apart.out.q, apart.size()),
+                             to_host(*context, in_place.out.q, apart.size())),
+            -1);
+}
+
 TEST(AddNormCuda, ARowsBitsAreTheSameAtEveryLaunchAndInEveryCompany) {
   SKIP_WITHOUT_GPU();
   const auto context = make_context();
