@@ -16,9 +16,10 @@ __device__ __forceinline__ void cluster_barrier() {
           : "memory");
 }
 
-// Its two halves, for the barriers that fence_barriers() follows. Nothing else that was written
-// before is seen after: that takes a wait for all of a thread's stores to memory.
-__device__ __forceinline__ void cluster_arrive() {
+// Its two halves. The first is one where nothing that was written need be seen, but barriers that
+// fence_barriers() follows: a release for the cluster waits until the memory has acknowledged all
+// that this thread wrote.
+__device__ __forceinline__ void cluster_arrive_relaxed() {
   asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
 __device__ __forceinline__ void cluster_wait() {

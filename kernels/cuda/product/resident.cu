@@ -21,7 +21,7 @@
 
 // Every block has all the weights that it multiplies, 128 KB, brought to shared memory while the
 // kernel before it still runs; then the copy engine brings the tokens, two warpgroups multiply, and
-// the blocks of a cluster read each other's sums, each finishing a part of the rows.
+// the blocks of a cluster send each other their sums, each finishing a part of the rows.
 namespace mimo::kernels::cuda::product {
 namespace {
 
@@ -258,7 +258,7 @@ __global__ void __launch_bounds__(kThreads, Tile::kBlocksPerSm)
   }
   // From here on the cluster's blocks may send to each other.
   __syncwarp();
-  cluster_arrive();
+  cluster_arrive_relaxed();
   cluster_wait();
   device::let_next_start();
   if (threadIdx.x < kMathThreads) {

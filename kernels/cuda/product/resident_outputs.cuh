@@ -84,16 +84,17 @@ __device__ __forceinline__ void add_sums(const ResidentArgs& p, const Parts<Tile
   }
 }
 
-// Of two rows and one token: where they go and by how much they are turned.
+// Of two rows and one token, as bf16: where they go and by how much they are turned.
 struct Spot {
   __nv_bfloat16* a = nullptr;
   __nv_bfloat16* b = nullptr;
+  bool turns = false;
   float sine = 0.0f;
   float cosine = 1.0f;
   float factor_a = 1.0f;
   float factor_b = 1.0f;
 
-  __device__ __forceinline__ void put(bool turns, float x, float y) const {
+  __device__ __forceinline__ void put(float x, float y) const {
     const float turned = x * cosine - y * sine;
     if (turns) y = y * cosine + x * sine;
     if (a != nullptr) *a = __float2bfloat16((turns ? turned : x) * factor_a);
@@ -105,11 +106,15 @@ struct Spot {
 struct Spots {
   Spot of[2];
 };
+__device__ __forceinline__ bool has_spots(const StreamArgs& p) {
+  return p.out_kind == StreamOut::kQkv || p.out_kind == StreamOut::kBf16;
+}
 
 __device__ __forceinline__ Spot spot_of(const QkvTarget& target, const RowPair& rows, Place place,
                                         int32_t token) {
   Spot out;
-  if (rows.frequency >= 0) {
+  out.turns = rows.frequency >= 0;
+  if (out.turns) {
     sincosf(static_cast<float>(place.position) * target.frequencies[rows.frequency], &out.sine,
             &out.cosine);
   }
@@ -133,6 +138,14 @@ __device__ __forceinline__ Spot spot_of(const QkvTarget& target, const RowPair& 
   return out;
 }
 
+__device__ __forceinline__ Spot spot_of(const StreamArgs& p, const RowPair& rows, int32_t token) {
+  auto* const out = static_cast<__nv_bfloat16*>(p.out) + int64_t{token} * p.out_cols;
+  Spot spot;
+  if (rows.a >= 0) spot.a = out + rows.a;
+  if (rows.b >= 0) spot.b = out + rows.b;
+  return spot;
+}
+
 // Where part i's results go: of lane / 4's rows and two tokens.
 template <typename Tile>
 __device__ __forceinline__ Spots find_spots(const ResidentArgs& p, const Parts<Tile>& parts,
@@ -144,9 +157,10 @@ __device__ __forceinline__ Spots find_spots(const ResidentArgs& p, const Parts<T
 #pragma unroll
   for (int t = 0; t < 2; ++t) {
     const int32_t token = parts.eight(i) * 8 + lane % 4 * 2 + t;
-    if (token < p.stream.num_tokens) {
-      out.of[t] = spot_of(p.stream.target, rows, places[token], token);
-    }
+    if (token >= p.stream.num_tokens) continue;
+    out.of[t] = p.stream.out_kind == StreamOut::kQkv
+                    ? spot_of(p.stream.target, rows, places[token], token)
+                    : spot_of(p.stream, rows, token);
   }
   return out;
 }
@@ -154,16 +168,17 @@ __device__ __forceinline__ Spots find_spots(const ResidentArgs& p, const Parts<T
 template <typename Tile>
 __device__ __forceinline__ void store_part(const ResidentArgs& p, const Parts<Tile>& parts,
                                            int32_t i, const float (&sums)[4], const Spots& spots) {
+  if (has_spots(p.stream)) {
+    spots.of[0].put(sums[0], sums[2]);
+    spots.of[1].put(sums[1], sums[3]);
+    return;
+  }
   const auto lane = static_cast<int32_t>(threadIdx.x % 32);
   const RowPair rows = swap_rows(p.stream, parts.of_unit + parts.sixteen(i), lane / 4);
 #pragma unroll
   for (int t = 0; t < 2; ++t) {
     const int32_t token = parts.eight(i) * 8 + lane % 4 * 2 + t;
-    if (p.stream.out_kind == StreamOut::kQkv) {
-      spots.of[t].put(rows.frequency >= 0, sums[t], sums[2 + t]);
-    } else if (token < p.stream.num_tokens) {
-      put(p.stream, rows, token, sums[t], sums[2 + t]);
-    }
+    if (token < p.stream.num_tokens) put(p.stream, rows, token, sums[t], sums[2 + t]);
   }
 }
 
@@ -184,8 +199,8 @@ template <typename Tile>
 __device__ __forceinline__ Spots start_finish(const ResidentArgs& p, Share<Tile> share,
                                               const uint8_t* shared, Barriers barriers) {
   const Parts<Tile> parts(p, share);
-  if (p.stream.out_kind != StreamOut::kQkv || !has_part(p, parts, first_part())) return {};
-  device::wait_parity(barriers.places(), 0);
+  if (!has_spots(p.stream) || !has_part(p, parts, first_part())) return {};
+  if (p.stream.out_kind == StreamOut::kQkv) device::wait_parity(barriers.places(), 0);
   return find_spots<Tile>(p, parts, first_part(), shared);
 }
 
@@ -193,12 +208,12 @@ __device__ __forceinline__ Spots start_finish(const ResidentArgs& p, Share<Tile>
 template <typename Tile>
 __device__ __forceinline__ void finish(const ResidentArgs& p, Share<Tile> share,
                                        const uint8_t* shared, Barriers barriers, Spots spots) {
-  const bool heads = p.stream.out_kind == StreamOut::kQkv;
+  const bool finds = has_spots(p.stream);
   const Parts<Tile> parts(p, share);
   wait_parity_cluster(barriers.sums(), 0);
   for (int32_t i = first_part(); i < parts.count(); i += kWarps) {
     if (!has_part(p, parts, i)) continue;
-    if (heads && i >= kWarps) spots = find_spots<Tile>(p, parts, i, shared);
+    if (finds && i >= kWarps) spots = find_spots<Tile>(p, parts, i, shared);
     float sums[4] = {};
     add_sums(p, parts, i, shared, sums);
     store_part<Tile>(p, parts, i, sums, spots);
