@@ -295,10 +295,8 @@ Result<void> ProductOps::prepare(const StepLimits& limits) {
 
 bool ProductOps::folds_norm(const QkvParams& p) const {
   const DeviceMatrix& w = context_.matrix(p.qkv);
-  if (w.dtype != DType::kF8E4m3 || p.x.q == nullptr) return false;
   const product::QkvTarget target = product::qkv_target(p);
-  const auto held = state_->resident->choose(w, StreamOut::kQkv, &target, p.runs.num_tokens);
-  return held.has_value() && product::folds_norm(*held, w.cols);
+  return p.x.q != nullptr && state_->resident->folds_norm(w, target, p.runs.num_tokens);
 }
 
 void ProductOps::qkv(const QkvParams& p, const AddNormParams* norm) {
@@ -321,23 +319,21 @@ void ProductOps::qkv(const QkvParams& p, const AddNormParams* norm) {
   const bool ready = x.q != nullptr || w.dtype != DType::kF8E4m3;
   const auto held =
       ready ? s.resident->choose(w, StreamOut::kQkv, &target, num_tokens) : std::nullopt;
-  if (held.has_value()) {
-    StreamParams params = s.stream_params(x, w);
-    params.out_kind = StreamOut::kQkv;
-    params.num_tokens = num_tokens;
-    params.target = target;
-    return s.resident->run(params, *held, norm);
-  }
-  CHECK(norm == nullptr);
+  CHECK(norm == nullptr || held.has_value());
+  const auto params_of = [&](const Input& rows) {
+    StreamParams out = s.stream_params(rows, w);
+    out.out_kind = StreamOut::kQkv;
+    out.num_tokens = num_tokens;
+    out.target = target;
+    return out;
+  };
+  if (held.has_value()) return s.resident->run(params_of(x), *held, norm);
   const auto swapped =
       s.swap->choose(w, StreamOut::kQkv, &target, product::swap_token_rows(num_tokens), kOneTile);
   const auto shape =
       product::choose_dense(w.dtype, w.cols, num_tokens, context_.shared_bytes_max());
   if (swapped.has_value() || (shape.has_value() && product::rotates_in_place(target))) {
-    StreamParams params = s.stream_params(x, w);
-    params.out_kind = StreamOut::kQkv;
-    params.num_tokens = num_tokens;
-    params.target = target;
+    StreamParams params = params_of(x);
     if (swapped.has_value()) return s.swap->run(params, *swapped);
     params.shape = *shape;
     return product::stream(params, context_);

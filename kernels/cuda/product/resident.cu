@@ -343,6 +343,13 @@ std::optional<ResidentShape> ResidentStream::choose(const DeviceMatrix& w, Strea
   return choose_resident(swap_->problem_of(w, out_kind, target), num_tokens);
 }
 
+bool ResidentStream::folds_norm(const DeviceMatrix& w, const QkvTarget& target,
+                                int32_t num_tokens) const {
+  if (w.dtype != DType::kF8E4m3) return false;
+  const auto shape = choose(w, StreamOut::kQkv, &target, num_tokens);
+  return shape.has_value() && product::folds_norm(*shape, w.cols);
+}
+
 void ResidentStream::run(const StreamParams& params, const ResidentShape& shape,
                          const AddNormParams* norm) {
   if (params.num_tokens == 0 || params.w.rows == 0) return;
@@ -369,7 +376,7 @@ void ResidentStream::run(const StreamParams& params, const ResidentShape& shape,
   args.shape = shape;
   const int32_t units = (p.w.rows + shape.unit_rows() - 1) / shape.unit_rows();
   if (norm != nullptr) {
-    CHECK(fp8 && folds_norm(shape, p.w.cols) && can_fold(*norm));
+    CHECK(fp8 && product::folds_norm(shape, p.w.cols) && can_fold(*norm));
     CHECK(norm->out.q == p.x && norm->out.q_scales == p.x_scales && norm->out.cols == p.w.cols);
     CHECK_EQ(norm->num_tokens, p.num_tokens);
     args.norm = *norm;

@@ -24,6 +24,8 @@ class ResidentStream {
   // reads it: e4m3 with scales for FP8.
   std::optional<ResidentShape> choose(const DeviceMatrix& w, StreamOut out_kind,
                                       const QkvTarget* target, int32_t num_tokens) const;
+  // Whether that is a qkv that can do the norm of its rows on the way.
+  bool folds_norm(const DeviceMatrix& w, const QkvTarget& target, int32_t num_tokens) const;
   // `shape` from choose(); params.shape is not read. Not grouped. `norm`: what makes x, to be done
   // on the way, where the shape folds_norm(); or null.
   void run(const StreamParams& params, const ResidentShape& shape,
