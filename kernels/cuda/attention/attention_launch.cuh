@@ -40,7 +40,7 @@ struct AttentionLaunch {
     }
   }
 
-  static int64_t window_bytes(int32_t row_tiles) { return WindowShape<Window>::bytes(row_tiles); }
+  static int64_t window_bytes(int32_t row_tiles) { return window_shared_bytes<Window>(row_tiles); }
   static void window(const AttentionArgs& p, int32_t blocks, int32_t row_tiles,
                      cudaStream_t stream) {
     const int32_t per_run = p.tiles * p.kv_heads;

@@ -15,14 +15,17 @@ struct WindowShape {
   // Queries, and in their place, once they are done with, the softmax's weights.
   static constexpr int kRowBytes =
       2 * (Tile::kKeyStride > kWeightStride ? Tile::kKeyStride : kWeightStride);
-  // With so many times 16 packed rows behind.
-  static constexpr int bytes(int row_tiles) { return kBytes + 16 * row_tiles * kRowBytes; }
+  // With so many times 16 packed rows behind, and WindowShared behind those.
+  template <int kRowTiles>
+  static constexpr int kSharedAt = kBytes + 16 * kRowTiles* kRowBytes;
   static constexpr int kChunks = kWindowKeysMax / 16;
 };
 
 // A unit, found ahead of its turn. Runs that are not the decode kernel's have no rows here, and
 // rows that see nothing no keys.
+template <int kRowTiles>
 struct WindowPlace {
+  static constexpr int kRows = 16 * kRowTiles;
   static constexpr int kPages = kWindowKeysMax / 16 + 1;
   AttentionUnit unit;
   int32_t num;        // keys
@@ -31,22 +34,36 @@ struct WindowPlace {
   int32_t all_end;
   uint32_t page_rows[kPages];  // of the pools, where the pages begin
   // Of packed rows:
-  float sink[kDecodeTileRows];  // a power of two
-  int32_t out_row[kDecodeTileRows];
-  int32_t sight_end[kDecodeTileRows];  // behind the last key that it sees
+  float sink[kRows];  // a power of two
+  int32_t out_row[kRows];
+  int32_t sight_end[kRows];  // behind the last key that it sees
 };
 
+template <int kRowTiles>
 struct WindowShared {
-  WindowPlace places[2];  // in turns
+  WindowPlace<kRowTiles> places[2];  // in turns
   // By 16 keys and packed row: the largest score, as a power of two.
-  float maximum[kWindowKeysMax / 16][kDecodeTileRows];
+  float maximum[kWindowKeysMax / 16][16 * kRowTiles];
 };
+
+template <typename Tile, int kRowTiles>
+constexpr int64_t kWindowBytes = WindowShape<Tile>::template kSharedAt<kRowTiles> +
+                                 sizeof(WindowShared<kRowTiles>);
+// Two blocks share a multiprocessor.
+template <typename Tile>
+constexpr int64_t window_shared_bytes(int32_t row_tiles) {
+  return row_tiles == 1   ? kWindowBytes<Tile, 1>
+         : row_tiles == 2 ? kWindowBytes<Tile, 2>
+                          : kWindowBytes<Tile, 4>;
+}
 
 // Part `rest` of a run: tiles, each with all kv heads. The block sees it after a barrier.
+template <int kRowTiles>
 __device__ __forceinline__ void find_window(const AttentionArgs& p, int run, int rest,
-                                            WindowPlace& place) {
+                                            WindowPlace<kRowTiles>& place) {
+  static_assert(place.kPages <= place.kRows);
   const int row = static_cast<int>(threadIdx.x);
-  if (row >= kDecodeTileRows) return;
+  if (row >= place.kRows) return;
   const RunPlace of = place_of(p, run);
   const int tile = p.tiles == 1 ? 0 : rest / p.kv_heads;
   const int head = rest - tile * p.kv_heads;
@@ -55,7 +72,7 @@ __device__ __forceinline__ void find_window(const AttentionArgs& p, int run, int
   const int num = unit.num_rows > 0 ? max(0, unit.key_end - unit.key_begin) : 0;
   const int page = (unit.key_begin >> p.page_shift) + row;
   uint32_t id = 0;  // waited for last
-  if (row < WindowPlace::kPages && num > 0 && page <= (unit.key_end - 1) >> p.page_shift) {
+  if (row < place.kPages && num > 0 && page <= (unit.key_end - 1) >> p.page_shift) {
     id = static_cast<uint32_t>(unit.table[page % p.stride]);
   }
   const bool there = row < unit.num_rows;
@@ -69,14 +86,15 @@ __device__ __forceinline__ void find_window(const AttentionArgs& p, int run, int
     place.all_begin = max(0, unit.key_end - p.window);
     place.all_end = unit.position + unit.first / p.group + 1;
   }
-  if (row < WindowPlace::kPages) place.page_rows[row] = (id * p.kv_heads + head) << p.page_shift;
+  if (row < place.kPages) place.page_rows[row] = (id * p.kv_heads + head) << p.page_shift;
 }
 
 // Rows [begin, end) of the unit's keys (or values: `pool`, its width and the tile's), and zeros for
 // those from `zeros` on, up to a multiple of 16. Unrolled where the first unit's keys are waited
 // for.
-template <int kUnroll, int kThreads, int kCols>
-__device__ __forceinline__ void copy_window(const AttentionArgs& p, const WindowPlace& place,
+template <int kUnroll, int kThreads, int kCols, int kRowTiles>
+__device__ __forceinline__ void copy_window(const AttentionArgs& p,
+                                            const WindowPlace<kRowTiles>& place,
                                             const uint16_t* pool, int cols, int begin, int end,
                                             int zeros, uint32_t to) {
   constexpr int kPassRows = kThreads / 8;
@@ -102,14 +120,16 @@ __device__ __forceinline__ void copy_window(const AttentionArgs& p, const Window
     }
   }
 }
-template <typename Tile, int kUnroll>
-__device__ __forceinline__ void copy_window_keys(const AttentionArgs& p, const WindowPlace& place,
-                                                 int begin, int end, int zeros, uint32_t to) {
+template <typename Tile, int kUnroll, int kRowTiles>
+__device__ __forceinline__ void copy_window_keys(const AttentionArgs& p,
+                                                 const WindowPlace<kRowTiles>& place, int begin,
+                                                 int end, int zeros, uint32_t to) {
   copy_window<kUnroll, Tile::kThreads, Tile::kK>(p, place, p.k, p.k_dim, begin, end, zeros, to);
 }
-template <typename Tile, int kUnroll>
-__device__ __forceinline__ void copy_window_values(const AttentionArgs& p, const WindowPlace& place,
-                                                   int begin, int end, int zeros, uint32_t to) {
+template <typename Tile, int kUnroll, int kRowTiles>
+__device__ __forceinline__ void copy_window_values(const AttentionArgs& p,
+                                                   const WindowPlace<kRowTiles>& place, int begin,
+                                                   int end, int zeros, uint32_t to) {
   copy_window<kUnroll, Tile::kThreads, Tile::kV>(p, place, p.v, p.v_dim, begin, end, zeros,
                                                  to + WindowShape<Tile>::kKeyBytes);
 }
@@ -126,14 +146,16 @@ struct WindowRest {
   const uint16_t* v = nullptr;
   int new_row = 0;
 
-  __device__ __forceinline__ void find_queries(const AttentionArgs& p, const WindowPlace& place) {
+  __device__ __forceinline__ void find_queries(const AttentionArgs& p,
+                                               const WindowPlace<kRowTiles>& place) {
 #pragma unroll
     for (int i = 0; i < kPasses; ++i) {
       const int row = i * kPassRows + static_cast<int>(threadIdx.x) / 8;
       q[i] = row < place.unit.num_rows ? p.q + int64_t{place.out_row[row]} * p.k_dim : nullptr;
     }
   }
-  __device__ __forceinline__ void find_new(const AttentionArgs& p, const WindowPlace& place) {
+  __device__ __forceinline__ void find_new(const AttentionArgs& p,
+                                           const WindowPlace<kRowTiles>& place) {
     new_row = place.num_old + static_cast<int>(threadIdx.x) / 8;
     if (new_row >= place.num) return;
     const int key = place.unit.key_begin + new_row;
@@ -223,7 +245,9 @@ struct WindowScores {
 };
 
 // Over a row's chunks, in all four of its lanes.
-__device__ __forceinline__ float row_maximum(const WindowShared& stats, int num_chunks, int row) {
+template <int kRowTiles>
+__device__ __forceinline__ float row_maximum(const WindowShared<kRowTiles>& stats, int num_chunks,
+                                             int row) {
   float out = kNever;
 #pragma unroll
   for (int i = 0; i < kWindowKeysMax / 16; i += 4) {
@@ -278,9 +302,10 @@ struct WindowSums {
 // Scores by 16 keys a warp, then results by 16 columns a warp. The keys of the place after this, if
 // there is one, are asked for once these are done with.
 template <typename Tile, int kRowTiles>
-__device__ __forceinline__ void attend_window(const AttentionArgs& p, const WindowPlace& place,
-                                              const WindowPlace* next, uint8_t* memory,
-                                              WindowShared& shared) {
+__device__ __forceinline__ void attend_window(const AttentionArgs& p,
+                                              const WindowPlace<kRowTiles>& place,
+                                              const WindowPlace<kRowTiles>* next, uint8_t* memory,
+                                              WindowShared<kRowTiles>& shared) {
   constexpr int kWeightStride = WindowShape<Tile>::kWeightStride;
   const int warp = threadIdx.x / 32;
   const int lane_row = static_cast<int>(threadIdx.x) % 32 / 4;
@@ -358,14 +383,15 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
   static_assert(kDecodeTileRows <= Tile::kThreads, "a thread finds a row");
   static_assert(!kTurns || kRowTiles <= 2, "registers are few");
   extern __shared__ __align__(128) uint8_t attention_shared[];
-  __shared__ WindowShared shared;
+  auto& shared = *reinterpret_cast<WindowShared<kRowTiles>*>(
+      attention_shared + WindowShape<Tile>::template kSharedAt<kRowTiles>);
   device::let_next_start();
 
   const uint32_t keys_at = shared_address(attention_shared);
   const uint32_t queries_at = keys_at + WindowShape<Tile>::kBytes;
   const int per_run = p.tiles * p.kv_heads;
   int index = static_cast<int>(blockIdx.x);
-  const WindowPlace* place = &shared.places[0];
+  const WindowPlace<kRowTiles>* place = &shared.places[0];
   if constexpr (kTurns) {
     find_window(p, index / per_run, index % per_run, shared.places[0]);
   } else {
@@ -390,7 +416,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
     for (int turn = 1;; ++turn) {
       index += static_cast<int>(gridDim.x);
       const bool more = index < p.num_runs * per_run;
-      WindowPlace& next = shared.places[turn % 2];
+      WindowPlace<kRowTiles>& next = shared.places[turn % 2];
       if (more) find_window(p, index / per_run, index % per_run, next);
       copy_async_wait<0>();
       __syncthreads();
