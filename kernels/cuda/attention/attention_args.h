@@ -55,6 +55,7 @@ struct AttentionArgs {
   int32_t unit_cost;    // of a unit's beginning, in key blocks; 0 for whole units
   int32_t share_min;    // key blocks (or whole units) of a block, at least
   int32_t box_rows;     // keys that the copy engine brings at a time; divides a page and kKeyBlock
+  int32_t whole_rows;   // 1: all of their columns at a time, else 64
 };
 
 }  // namespace mimo::kernels::cuda

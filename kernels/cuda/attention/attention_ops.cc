@@ -155,8 +155,9 @@ void AttentionOps::prompts(const AttentionParams& p, const std::string& kernel,
   if (kernel == "wgmma_sm90") {
     CHECK_LE(wgmma_prompt_shared_bytes(), context_.shared_bytes_max());
     args.box_rows = box_rows_of(p);
-    launch_wgmma_prompt(args, pool_map(p.kv.k, 2 * p.kv.k_dim, args.box_rows),
-                        pool_map(p.kv.v, 2 * p.kv.v_dim, args.box_rows), grid, context_.stream());
+    launch_wgmma_prompt(args, pool_map(p.kv.k, 2 * p.kv.k_dim, args.box_rows, 0),
+                        pool_map(p.kv.v, 2 * p.kv.v_dim, args.box_rows, 0), grid,
+                        context_.stream());
     return;
   }
   const AttentionKernel& portable = attention_kernel(p.kv.k_dim, p.kv.v_dim);
@@ -193,15 +194,22 @@ void AttentionOps::decode_streamed(const AttentionParams& p, AttentionArgs args)
   args.share_min = plan.share_min;
   args.box_rows = plan.box_rows;
   CHECK_LE(kernel.shared_bytes, context_.shared_bytes_max());
-  kernel.launch(args, pool_map(p.kv.k, 2 * p.kv.k_dim, plan.box_rows),
-                pool_map(p.kv.v, 2 * p.kv.v_dim, plan.box_rows), plan.blocks, context_.stream());
+  const auto whole = [](int32_t dim) { return dim <= 64 || dim % 64 == 0; };
+  args.whole_rows = plan.box_rows == kKeyBlock && whole(p.kv.k_dim) && whole(p.kv.v_dim) ? 1 : 0;
+  kernel.launch(
+      args, pool_map(p.kv.k, 2 * p.kv.k_dim, plan.box_rows, args.whole_rows * kernel.k_dim / 64),
+      pool_map(p.kv.v, 2 * p.kv.v_dim, plan.box_rows, args.whole_rows * kernel.v_dim / 64),
+      plan.blocks, context_.stream());
 }
 
-const CUtensorMap& AttentionOps::pool_map(const void* pool, int32_t row_bytes, int32_t box_rows) {
-  const auto [at, added] = pool_maps_.try_emplace({pool, row_bytes, box_rows});
+const CUtensorMap& AttentionOps::pool_map(const void* pool, int32_t row_bytes, int32_t box_rows,
+                                          int32_t slabs) {
+  const auto [at, added] = pool_maps_.try_emplace({pool, row_bytes, box_rows, slabs});
   if (added) {
     // How many pages a pool has is not known here; only pages of the tables are asked for.
-    at->second = maps_->rows(pool, std::numeric_limits<int32_t>::max(), row_bytes, box_rows);
+    constexpr int32_t kRows = std::numeric_limits<int32_t>::max();
+    at->second = slabs == 0 ? maps_->rows(pool, kRows, row_bytes, box_rows)
+                            : maps_->slabs(pool, kRows, row_bytes, box_rows, slabs);
   }
   return at->second;
 }

@@ -49,7 +49,8 @@ class AttentionOps {
   void decode_window(const AttentionParams& p, AttentionArgs args);
   void decode_streamed(const AttentionParams& p, AttentionArgs args);
   void prompts(const AttentionParams& p, const std::string& kernel, AttentionArgs args);
-  const CUtensorMap& pool_map(const void* pool, int32_t row_bytes, int32_t box_rows);
+  // slabs: of a box (TensorMaps::slabs()); 0: TensorMaps::rows().
+  const CUtensorMap& pool_map(const void* pool, int32_t row_bytes, int32_t box_rows, int32_t slabs);
 
   DeviceContext& context_;
   const DecodeTuning tuning_;
@@ -61,8 +62,8 @@ class AttentionOps {
   float* part_stats_ = nullptr;
   int32_t v_dim_max_ = 0;
   std::optional<TensorMaps> maps_;  // where there is a copy engine
-  // By pool, bytes of a row, rows of a box: pools stay where they are.
-  std::map<std::tuple<const void*, int32_t, int32_t>, CUtensorMap> pool_maps_;
+  // By pool, bytes of a row, rows and slabs of a box: pools stay where they are.
+  std::map<std::tuple<const void*, int32_t, int32_t, int32_t>, CUtensorMap> pool_maps_;
 };
 
 }  // namespace mimo::kernels::cuda

@@ -135,15 +135,11 @@ __device__ __forceinline__ MergeSum collect(const AttentionArgs& p, const Stream
   const int num_splits = work.num_splits;
   // Split 0 has another place than the splits in their order.
   const int64_t row = int64_t{partial_of(work.first_block, 1) - 2} * kDecodeTileRows + item.row;
-  const auto row_at = [&](int split) {
-    return row + (split == 0 ? 1 : 2 * split) * kDecodeTileRows;
-  };
-  const auto value_at = [&](int split) {
-    return p.part_sums + (row_at(split) * columns + item.column) * 4;
-  };
-  const auto stats_at = [&](int split) {
-    return p.part_stats + (row_at(split) * kMergeParts + item.part) * 2;
-  };
+  float* const values = p.part_sums + (row * columns + item.column) * 4;
+  float* const all_stats = p.part_stats + (row * kMergeParts + item.part) * 2;
+  const auto rows_to = [](int split) { return (split == 0 ? 1 : 2 * split) * kDecodeTileRows; };
+  const auto value_at = [&](int split) { return values + rows_to(split) * columns * 4; };
+  const auto stats_at = [&](int split) { return all_stats + rows_to(split) * kMergeParts * 2; };
   MergeSum sum;
 #pragma unroll 1
   for (int begin = 0; begin < num_splits; begin += kAhead * step) {
@@ -166,19 +162,34 @@ __device__ __forceinline__ MergeSum collect(const AttentionArgs& p, const Stream
       while (missing(x[j])) x[j] = load_part4(value_at(split));
     }
     __syncwarp();
+    // At once: what stands for a split that is not there weighs nothing.
+    MergeSum now;
+#pragma unroll
+    for (int j = 0; j < kAhead; ++j) now.maximum = fmaxf(now.maximum, __uint_as_float(stats[j].x));
+    const float base = finite(now.maximum);
+#pragma unroll
+    for (int j = 0; j < kAhead; ++j) {
+      const float weight = exp2_fast(__uint_as_float(stats[j].x) - base);
+      now.total += weight * __uint_as_float(stats[j].y);
+      add_weighted(now.x, weight,
+                   make_float4(__uint_as_float(x[j].x), __uint_as_float(x[j].y),
+                               __uint_as_float(x[j].z), __uint_as_float(x[j].w)));
+    }
+    if (begin == 0) {
+      sum = now;
+    } else {
+      sum.add(now.maximum, now.total, make_float4(now.x[0], now.x[1], now.x[2], now.x[3]));
+    }
 #pragma unroll
     for (int j = 0; j < kAhead; ++j) {
       const int split = begin + first + j * step;
-      if (begin + warp_first + j * step >= num_splits) break;
-      if (split < num_splits && item.active) {
+      if (split >= num_splits) break;
+      if (item.active) {
         store_part(value_at(split), make_uint4(kMissing, kMissing, kMissing, kMissing));
       }
-      if (split < num_splits && item.there && threadIdx.x % kMergeWidth == 0) {
+      if (item.there && threadIdx.x % kMergeWidth == 0) {
         store_part(stats_at(split), make_uint2(kMissing, kMissing));
       }
-      sum.add(__uint_as_float(stats[j].x), __uint_as_float(stats[j].y),
-              make_float4(__uint_as_float(x[j].x), __uint_as_float(x[j].y), __uint_as_float(x[j].z),
-                          __uint_as_float(x[j].w)));
     }
   }
   return sum;

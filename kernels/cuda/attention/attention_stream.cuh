@@ -27,6 +27,7 @@ struct Bringer {
   bool waited = false;  // for the kernel before
   int32_t page = 0;     // lane's, of 32 from first_page on
   int first_page = 0;
+  int early = 0;  // blocks of the work that were asked for before it was handed over
 
   // `work` for the groups, once they have taken the one before, and its queries, unless it is the
   // first: those would come behind its keys, and the groups fetch them themselves.
@@ -87,28 +88,35 @@ struct Bringer {
 
   // A part of a unit. Of the first, what earlier steps wrote and the ring has room for is asked for
   // before the wait: AttentionOps says why.
-  __device__ void bring(const StreamWork& work) {
-    int early = 0;
+  __device__ void begin(const StreamWork& work) {
+    early = 0;
     find_pages(work.unit, max(work.block_begin * kKeyBlock, work.unit.key_begin) >> p.page_shift);
+    if (waited) return;
+    const int old = work.unit.position / kKeyBlock - work.block_begin;
+    early = max(0, min(min(work.num_blocks, Tile::kStages), old));
+    bring_keys(work, 0, early);
+  }
+  __device__ void end(const StreamWork& work) {
     hand_over(work);
-    if (!waited) {
-      const int old = work.unit.position / kKeyBlock - work.block_begin;
-      early = max(0, min(min(work.num_blocks, Tile::kStages), old));
-      bring_keys(work, 0, early);
-      device::wait_for_inputs();
-      waited = true;
-    }
+    if (!waited) device::wait_for_inputs();
+    waited = true;
     bring_keys(work, early, work.num_blocks);
   }
 
   __device__ __forceinline__ void bring_box(uint32_t to, int row, uint32_t full) {
+    const uint32_t values_at = to + Tile::kKeyBytes;
+    if (p.whole_rows) {
+      device::load_box_3d(to, k_map, 0, row, 0, full);
+      device::load_box_3d(values_at, v_map, 0, row, 0, full);
+      return;
+    }
 #pragma unroll
     for (int c = 0; c < Tile::kK / 64; ++c) {
       device::load_box_2d(to + c * Tile::kSlabBytes, k_map, 128 * c, row, full);
     }
 #pragma unroll
     for (int c = 0; c < Tile::kV / 64; ++c) {
-      device::load_box_2d(to + Tile::kKeyBytes + c * Tile::kSlabBytes, v_map, 128 * c, row, full);
+      device::load_box_2d(values_at + c * Tile::kSlabBytes, v_map, 128 * c, row, full);
     }
   }
 };
@@ -148,6 +156,7 @@ __device__ void bring_share(const AttentionArgs& p, const Shares& shares, Bringe
       at += taken;
       left -= taken;
       if (work.num_blocks == 0) continue;
+      bringer.begin(work);
       work.first_block = me;
       work.split = 0;
       work.num_splits = 1;
@@ -157,7 +166,7 @@ __device__ void bring_share(const AttentionArgs& p, const Shares& shares, Bringe
         work.num_splits = shares.owner(unit_at + weight - 1) - work.first_block + 1;
       }
       set_merge(p, work);
-      bringer.bring(work);
+      bringer.end(work);
       work.number += work.num_blocks;
     }
   }
@@ -262,7 +271,6 @@ __device__ void attend_stages(const AttentionArgs& p, const StreamWork& work, in
   const int key_end = unit.key_end;
   const int block_begin = work.block_begin;
   const int num_blocks = work.num_blocks;
-  const Sight sight = sight_of(p, unit, warp % row_tiles * 16);
   const uint32_t lane_keys = stages + swizzled(lane % 8 + lane / 16 * 8, lane / 8 % 2);
   const uint32_t lane_values = stages + Tile::kKeyBytes + swizzled(lane % 16, lane / 16);
   // All rows of the unit see the keys between.
@@ -279,7 +287,7 @@ __device__ void attend_stages(const AttentionArgs& p, const StreamWork& work, in
       const uint32_t rows = stage * Tile::kStageBytes + 128 * at;
       score_stage<Tile>(scores, queries, lane_keys + rows);
       if (key < all_begin || key + 16 > all_end) {
-        mask(scores, sight, key);
+        mask(scores, sight_of(p, unit, warp % row_tiles * 16), key);
         sums.weigh(scores, p.scale_log2);
         const uint32_t keep[2] = {kept_bits(key, key_begin, key_end),
                                   kept_bits(key + 8, key_begin, key_end)};

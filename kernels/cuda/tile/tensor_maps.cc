@@ -2,6 +2,7 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <string>
 
 #include "base/check.h"
@@ -51,6 +52,19 @@ CUtensorMap TensorMaps::rows(const void* values, int64_t num_rows, int64_t row_b
   const cuuint64_t strides[] = {static_cast<cuuint64_t>(row_bytes)};
   const cuuint32_t box[] = {kBoxBytes, static_cast<cuuint32_t>(box_rows)};
   return encode(values, 2, sizes, strides, box);
+}
+
+CUtensorMap TensorMaps::slabs(const void* values, int64_t num_rows, int64_t row_bytes,
+                              int32_t box_rows, int32_t box_slabs) const {
+  CHECK(row_bytes <= kBoxBytes || row_bytes % kBoxBytes == 0);
+  const int64_t slab_bytes = std::min<int64_t>(row_bytes, kBoxBytes);
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(slab_bytes),
+                              static_cast<cuuint64_t>(num_rows),
+                              static_cast<cuuint64_t>(row_bytes / slab_bytes)};
+  const cuuint64_t strides[] = {static_cast<cuuint64_t>(row_bytes), kBoxBytes};
+  const cuuint32_t box[] = {kBoxBytes, static_cast<cuuint32_t>(box_rows),
+                            static_cast<cuuint32_t>(box_slabs)};
+  return encode(values, 3, sizes, strides, box);
 }
 
 CUtensorMap TensorMaps::paired_rows(const DeviceMatrix& w, const PairedRows& view) const {

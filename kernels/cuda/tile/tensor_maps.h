@@ -36,6 +36,10 @@ class TensorMaps {
   const CUtensorMap& weight(const DeviceMatrix& w, int32_t box_rows);
   // Bytes [num_rows][row_bytes], rows contiguous; row_bytes a multiple of 16.
   CUtensorMap rows(const void* values, int64_t num_rows, int64_t row_bytes, int32_t box_rows) const;
+  // The same as slabs of 128 bytes, one behind the other in a box: x bytes of a slab, y rows, z
+  // slabs. Rows of more than one slab are whole slabs.
+  CUtensorMap slabs(const void* values, int64_t num_rows, int64_t row_bytes, int32_t box_rows,
+                    int32_t box_slabs) const;
   // A weight of any dtype: x bytes, then eight rows, the two of a pair, y pairs, z blocks.
   CUtensorMap paired_rows(const DeviceMatrix& w, const PairedRows& view) const;
 
