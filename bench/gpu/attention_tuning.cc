@@ -2,7 +2,7 @@
 // itself, and behind kernels that look like the product before it in a step, whose time is taken
 // off.
 //
-//   attention_tuning [--only decode|prompt]
+//   attention_tuning [--only decode|prompt] [--case PART OF A NAME]
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -65,13 +65,19 @@ std::vector<Case> decode_cases() {
           {"B64 32k", true, same(64, 32768)},
           {"B256 4k", true, same(256, 4096)},
           {"B64 mixed to 32k", true, mixed(64, 32768)},
+          {"B1 4k, 2 rows", true, same(1, 4096), 2},
+          {"B1 4k, 4 rows", true, same(1, 4096), 4},
+          {"B1 32k, 4 rows", true, same(1, 32768), 4},
+          {"B16 4k, 2 rows", true, same(16, 4096), 2},
           {"B16 4k, 4 rows", true, same(16, 4096), 4},
+          {"B16 32k, 4 rows", true, same(16, 32768), 4},
           {"B64 4k, 2 rows", true, same(64, 4096), 2},
           {"B64 4k, 4 rows", true, same(64, 4096), 4},
           {"window B1", false, same(1, 4096)},
           {"window B16", false, same(16, 4096)},
           {"window B64", false, same(64, 4096)},
           {"window B64 unaligned", false, same(64, 4130)},
+          {"B64 32k, 4 rows", true, same(64, 32768), 4},
           {"window B1, 2 rows", false, same(1, 4096), 2},
           {"window B1, 4 rows", false, same(1, 4096), 4},
           {"window B64, 2 rows", false, same(64, 4096), 2},
@@ -215,7 +221,7 @@ Result<void> bench_case(const Case& of, const std::vector<Variant>& variants) {
   return {};
 }
 
-int run(const std::string& only) {
+int run(const std::string& only, const std::string& case_filter) {
   const std::vector<Variant> decode = {{"default", {}},
                                        {"mma_sync", {.wish = "mma_sync"}},
                                        {"cost 0", {.wish = "tma", .unit_cost = 0}}};
@@ -225,6 +231,7 @@ int run(const std::string& only) {
   for (const bool prompts : {false, true}) {
     if (!only.empty() && only != (prompts ? "prompt" : "decode")) continue;
     for (const Case& of : prompts ? prompt_cases() : decode_cases()) {
+      if (std::string(of.name).find(case_filter) == std::string::npos) continue;
       if (const auto done = bench_case(of, prompts ? prompt : decode); !done.ok()) {
         std::fprintf(stderr, "%s: %s\n", of.name, done.error().to_string().c_str());
         return 1;
@@ -238,8 +245,8 @@ int run(const std::string& only) {
 }  // namespace mimo::bench
 
 int main(int argc, char** argv) {
-  const auto arguments = mimo::bench::Arguments::parse(argc, argv, {"only"});
+  const auto arguments = mimo::bench::Arguments::parse(argc, argv, {"only", "case"});
   if (!arguments.has_value()) return 2;
   mimo::log_configure("attention_tuning", mimo::LogLevel::kWarning);
-  return mimo::bench::run(arguments->text("only", ""));
+  return mimo::bench::run(arguments->text("only", ""), arguments->text("case", ""));
 }
