@@ -38,6 +38,8 @@ struct CudaOptions {
   int64_t memory_bytes_max = 0;  // 0 = no bound of its own
   bool record = true;            // false: Ops::recorded() runs its body at every call
   bool random_pools = false;     // K and V begin as normal deviates instead of zeros: for benches
+  // A row's bits do not depend on the step's other rows; kernels/README.md says how far it goes.
+  bool batch_invariant = false;
 };
 
 // One device, one stream, and all memory that this backend takes on it.

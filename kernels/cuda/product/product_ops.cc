@@ -4,36 +4,24 @@
 #include <optional>
 
 #include "base/check.h"
-#include "kernels/cuda/product/experts_few.h"
 #include "kernels/cuda/product/finish.h"
+#include "kernels/cuda/product/invariant.h"
+#include "kernels/cuda/product/product_state.h"
 #include "kernels/cuda/product/qkv_target.h"
-#include "kernels/cuda/product/resident.h"
-#include "kernels/cuda/product/slab.h"
 #include "kernels/cuda/product/stream.h"
 #include "kernels/cuda/product/stream_plan.h"
-#include "kernels/cuda/product/swap.h"
 #include "kernels/cuda/route/expert_plan.h"
 #include "kernels/cuda/rows/row_ops.h"
-#include "kernels/cuda/tile/tile_gemm.h"
 
 namespace mimo::kernels::cuda {
 namespace {
 
 using product::StreamOut;
 using product::StreamParams;
-using product::StreamShape;
-using product::SwapShape;
 
 constexpr double kOneTile = 1.0;     // of tokens, where the product is not grouped
 constexpr int32_t kGroupsMax = 64;   // of 128 columns, that every block of a product quantises
 constexpr int32_t kTileRowsMin = 8;  // of the plans that choose_expert_rows() asks for
-
-// Rows that a product reads; without `q` they are quantised for FP8 weights on the way.
-struct Input {
-  const void* values = nullptr;     // [*, cols] bf16
-  const uint8_t* q = nullptr;       // [*, cols] e4m3
-  const float* q_scales = nullptr;  // [*, ceil(cols / 128)]
-};
 
 TileOut tile_out(StreamOut kind) {
   CHECK(kind != StreamOut::kQkv);
@@ -44,39 +32,7 @@ TileOut tile_out(StreamOut kind) {
 
 }  // namespace
 
-struct ProductOps::State {
-  explicit State(DeviceContext& c) : context(c), tile(c) {}
-
-  // x as the weight's products read it from memory.
-  StreamParams stream_params(const Input& x, const DeviceMatrix& w) const;
-  Input quantised(const Input& x, const DeviceMatrix& w, int32_t num_rows);
-  void dense(const Input& x, const DeviceMatrix& w, StreamOut kind, void* out, int32_t num_tokens);
-  bool one_wave_dense(const Input& x, const DeviceMatrix& w, StreamOut kind, void* out,
-                      int32_t num_tokens);
-  bool swap_experts(const ExpertsParams& p);
-  void stream_experts(const ExpertsParams& p, int32_t tile_rows);
-  void tile_experts(const ExpertsParams& p);
-  void plan_for(const ExpertsParams& p, int32_t tile_rows);
-
-  DeviceContext& context;
-  TileGemm tile;
-  std::optional<product::SwapStream> swap;
-  std::optional<product::ResidentStream> resident;
-  std::optional<product::SlabStream> slab;
-  std::optional<product::ExpertsFew> few;
-  StepLimits limits;
-  int64_t q_max = 0;
-  int64_t q_scales_max = 0;
-  float* wide = nullptr;           // [T, qkv columns]
-  uint8_t* q = nullptr;            // [q_max] e4m3: what a tiled product reads
-  float* q_scales = nullptr;       // [q_scales_max]
-  uint16_t* middle = nullptr;      // silu(gate) * up: [T, dense columns], [T * K, expert columns]
-  uint16_t* expert_out = nullptr;  // [T * K, H]
-  ExpertPlan plan;
-  ExpertPlans* plans = nullptr;  // shared with the router
-};
-
-StreamParams ProductOps::State::stream_params(const Input& x, const DeviceMatrix& w) const {
+StreamParams ProductOps::State::stream_params(const ProductInput& x, const DeviceMatrix& w) const {
   const bool ready = w.dtype == DType::kF8E4m3 && x.q != nullptr;
   StreamParams out;
   out.x = ready ? x.q : x.values;
@@ -85,7 +41,8 @@ StreamParams ProductOps::State::stream_params(const Input& x, const DeviceMatrix
   return out;
 }
 
-Input ProductOps::State::quantised(const Input& x, const DeviceMatrix& w, int32_t num_rows) {
+ProductInput ProductOps::State::quantised(const ProductInput& x, const DeviceMatrix& w,
+                                          int32_t num_rows) {
   if (w.dtype != DType::kF8E4m3 || x.q != nullptr) return x;
   CHECK_LE(int64_t{num_rows} * w.cols, q_max);
   CHECK_LE(int64_t{num_rows} * w.scale_cols, q_scales_max);
@@ -94,43 +51,44 @@ Input ProductOps::State::quantised(const Input& x, const DeviceMatrix& w, int32_
   return {.values = x.values, .q = q, .q_scales = q_scales};
 }
 
-// False: it cannot be computed so, and nothing was done.
-bool ProductOps::State::one_wave_dense(const Input& x, const DeviceMatrix& w, StreamOut kind,
-                                       void* out, int32_t num_tokens) {
-  const auto held = resident->choose(w, kind, nullptr, num_tokens);
-  const auto shape = slab->choose(w, kind, nullptr, num_tokens);
-  if (!held.has_value() && !shape.has_value()) return false;
-  StreamParams params = stream_params(quantised(x, w, num_tokens), w);
+// False: heads that are not rotated so, and nothing was done.
+bool ProductOps::State::invariant(const ProductInput& x, const DeviceMatrix& w, StreamOut kind,
+                                  void* out, const product::QkvTarget& target, int32_t num_tokens) {
+  StreamParams params = stream_params(w.cols % 16 == 0 ? quantised(x, w, num_tokens) : x, w);
   params.out_kind = kind;
   params.out = out;
   params.num_tokens = num_tokens;
-  if (held.has_value()) {
-    resident->run(params, *held);
-  } else {
-    slab->run(params, *shape);
-  }
-  return true;
+  params.target = target;
+  return product::invariant_product(params, context, *swap, *resident, *slab, *chain);
 }
 
-void ProductOps::State::dense(const Input& x, const DeviceMatrix& w, StreamOut kind, void* out,
-                              int32_t num_tokens) {
-  if (one_wave_dense(x, w, kind, out, num_tokens)) return;
+void ProductOps::State::dense(const ProductInput& x, const DeviceMatrix& w, StreamOut kind,
+                              void* out, int32_t num_tokens) {
+  if (product::is_invariant_decode(context, num_tokens)) {
+    CHECK(invariant(x, w, kind, out, {}, num_tokens));
+    return;
+  }
+  const auto held = resident->choose(w, kind, nullptr, num_tokens);
+  const auto slabs = slab->choose(w, kind, nullptr, num_tokens);
   const int32_t token_rows = product::swap_token_rows(num_tokens);
   const auto swapped = swap->choose(w, kind, nullptr, token_rows, kOneTile);
   const auto shape = product::choose_dense(w.dtype, w.cols, num_tokens, context.shared_bytes_max());
-  if (swapped.has_value() || shape.has_value()) {
+  if (held.has_value() || slabs.has_value() || swapped.has_value() || shape.has_value()) {
     // Every block quantises what it reads anew, which is dearer than a kernel of its own for more
     // than a few groups.
-    const bool apart = num_tokens * w.scale_cols > kGroupsMax && w.cols % 16 == 0;
+    const bool apart = held.has_value() || slabs.has_value() ||
+                       (num_tokens * w.scale_cols > kGroupsMax && w.cols % 16 == 0);
     StreamParams params = stream_params(apart ? quantised(x, w, num_tokens) : x, w);
     params.out_kind = kind;
     params.out = out;
     params.num_tokens = num_tokens;
+    if (held.has_value()) return resident->run(params, *held);
+    if (slabs.has_value()) return slab->run(params, *slabs);
     if (swapped.has_value()) return swap->run(params, *swapped);
     params.shape = *shape;
     return product::stream(params, context);
   }
-  const Input in = quantised(x, w, num_tokens);
+  const ProductInput in = quantised(x, w, num_tokens);
   const bool fp8 = w.dtype == DType::kF8E4m3;
   TileGemmParams params;
   params.a = fp8 ? in.q : in.values;
@@ -139,114 +97,6 @@ void ProductOps::State::dense(const Input& x, const DeviceMatrix& w, StreamOut k
   params.out = out;
   params.out_kind = tile_out(kind);
   params.num_rows = num_tokens;
-  tile.run(params);
-}
-
-void ProductOps::State::plan_for(const ExpertsParams& p, int32_t tile_rows) {
-  const DeviceMatrix& gate_up = context.stack(p.experts->gate_up);
-  CHECK_LE(p.num_tokens, limits.tokens_max);
-  CHECK_LE(p.experts_per_token, limits.experts_per_token);
-  CHECK_LE(gate_up.count, limits.num_local_experts);
-  CHECK_LE(gate_up.rows, 2 * limits.expert_cols_max);
-  CHECK_EQ(gate_up.cols, limits.hidden);
-  const ExpertPlanParams wanted = {.expert_ids = p.expert_ids,
-                                   .num_tokens = p.num_tokens,
-                                   .experts_per_token = p.experts_per_token,
-                                   .first_expert = p.experts->first,
-                                   .num_experts = gate_up.count,
-                                   .tile_rows = tile_rows,
-                                   .plan = plan};
-  if (plans == nullptr || !plans->take(wanted)) plan_experts(wanted, context.stream());
-  if (plans != nullptr) plans->want(wanted);
-}
-
-// False: it cannot be computed so, and nothing was done.
-bool ProductOps::State::swap_experts(const ExpertsParams& p) {
-  const DeviceMatrix& gate_up = context.stack(p.experts->gate_up);
-  const DeviceMatrix& down = context.stack(p.experts->down);
-  const auto num_pairs = p.num_tokens * p.experts_per_token;
-  const int32_t num_experts = std::max(limits.num_experts, gate_up.count);
-  const int32_t tile_rows = product::swap_expert_rows(static_cast<double>(num_pairs) / num_experts);
-  const double num_tiles =
-      product::experts_busy(num_pairs, num_experts) * gate_up.count / num_experts;
-  const bool shares = product::worth_sharing(num_tiles);
-  const auto first =
-      swap->choose(gate_up, StreamOut::kSiluMul, nullptr, tile_rows, num_tiles, shares);
-  const auto second = swap->choose(down, StreamOut::kBf16, nullptr, tile_rows, num_tiles, shares);
-  if (!first.has_value() || !second.has_value()) return false;
-  plan_for(p, tile_rows);
-
-  StreamParams params = stream_params({p.x.values, p.x.q, p.x.q_scales}, gate_up);
-  params.out_kind = StreamOut::kSiluMul;
-  params.out = middle;
-  params.num_tokens = num_pairs;
-  params.plan = &plan;
-  params.pairs_div = p.experts_per_token;
-  swap->run(params, *first);
-
-  params = stream_params({.values = middle}, down);
-  params.out = expert_out;
-  params.num_tokens = num_pairs;
-  params.plan = &plan;
-  params.plan_is_ready = true;
-  swap->run(params, *second);
-  return true;
-}
-
-void ProductOps::State::stream_experts(const ExpertsParams& p, int32_t tile_rows) {
-  const DeviceMatrix& gate_up = context.stack(p.experts->gate_up);
-  const DeviceMatrix& down = context.stack(p.experts->down);
-  const int32_t shared_max = context.shared_bytes_max();
-  const auto num_pairs = p.num_tokens * p.experts_per_token;
-  plan_for(p, tile_rows);
-
-  StreamParams params = stream_params({p.x.values, p.x.q, p.x.q_scales}, gate_up);
-  params.shape = product::stream_shape(gate_up.dtype, gate_up.cols, tile_rows, shared_max).value();
-  params.out_kind = StreamOut::kSiluMul;
-  params.out = middle;
-  params.num_tokens = num_pairs;
-  params.plan = &plan;
-  params.pairs_div = p.experts_per_token;
-  product::stream(params, context);
-
-  params = stream_params({.values = middle}, down);
-  params.shape = product::stream_shape(down.dtype, down.cols, tile_rows, shared_max).value();
-  params.out = expert_out;
-  params.num_tokens = num_pairs;
-  params.plan = &plan;
-  params.plan_is_ready = true;
-  product::stream(params, context);
-}
-
-void ProductOps::State::tile_experts(const ExpertsParams& p) {
-  const DeviceMatrix& gate_up = context.stack(p.experts->gate_up);
-  const DeviceMatrix& down = context.stack(p.experts->down);
-  const auto num_pairs = p.num_tokens * p.experts_per_token;
-  plan_for(p, tile.tile_rows());
-
-  const Input x = quantised({p.x.values, p.x.q, p.x.q_scales}, gate_up, p.num_tokens);
-  const bool fp8 = gate_up.dtype == DType::kF8E4m3;
-  TileGemmParams params;
-  params.a = fp8 ? x.q : x.values;
-  params.a_scales = fp8 ? x.q_scales : nullptr;
-  params.a_rows = plan.pairs;
-  params.a_rows_div = p.experts_per_token;
-  params.w = gate_up;
-  params.out = middle;
-  params.out_kind = TileOut::kSiluMul;
-  params.num_rows = num_pairs;
-  params.plan = &plan;
-  tile.run(params);
-
-  const bool down_fp8 = down.dtype == DType::kF8E4m3;
-  const Input between = quantised({.values = middle}, down, num_pairs);
-  params.a = down_fp8 ? between.q : between.values;
-  params.a_scales = down_fp8 ? between.q_scales : nullptr;
-  params.a_rows = nullptr;
-  params.a_rows_div = 1;
-  params.w = down;
-  params.out = expert_out;
-  params.out_kind = TileOut::kBf16;
   tile.run(params);
 }
 
@@ -289,6 +139,7 @@ Result<void> ProductOps::prepare(const StepLimits& limits) {
   TRY_ASSIGN(s.swap, product::SwapStream::create(context_));
   TRY_ASSIGN(s.resident, product::ResidentStream::create(context_, *s.swap));
   TRY_ASSIGN(s.slab, product::SlabStream::create(context_, *s.swap));
+  TRY_ASSIGN(s.chain, product::ChainStream::create(context_));
   TRY_ASSIGN(s.few, product::ExpertsFew::create(context_, limits.hidden));
   return s.tile.prepare(limits);
 }
@@ -307,7 +158,11 @@ void ProductOps::qkv(const QkvParams& p, const AddNormParams* norm) {
   CHECK_EQ(w.cols, p.x.cols);
   if (num_tokens == 0) return;
   const product::QkvTarget target = product::qkv_target(p);
-  const Input x = {p.x.values, p.x.q, p.x.q_scales};
+  const ProductInput x = {p.x.values, p.x.q, p.x.q_scales};
+  if (norm == nullptr && product::is_invariant_decode(context_, num_tokens) &&
+      s.invariant(x, w, StreamOut::kQkv, nullptr, target, num_tokens)) {
+    return;
+  }
   const auto slab = s.slab->choose(w, StreamOut::kQkv, &target, num_tokens);
   if (slab.has_value()) {
     StreamParams params = s.stream_params(s.quantised(x, w, num_tokens), w);
@@ -320,7 +175,7 @@ void ProductOps::qkv(const QkvParams& p, const AddNormParams* norm) {
   const auto held =
       ready ? s.resident->choose(w, StreamOut::kQkv, &target, num_tokens) : std::nullopt;
   CHECK(norm == nullptr || held.has_value());
-  const auto params_of = [&](const Input& rows) {
+  const auto params_of = [&](const ProductInput& rows) {
     StreamParams out = s.stream_params(rows, w);
     out.out_kind = StreamOut::kQkv;
     out.num_tokens = num_tokens;
@@ -371,20 +226,25 @@ void ProductOps::experts(const ExpertsParams& p) {
   CHECK_EQ(gate_up.rows, 2 * down.cols);
   CHECK_EQ(gate_up.cols, p.x.cols);
   CHECK_EQ(gate_up.count, down.count);
-  if (product::experts_few_pays(p.num_tokens) && s.few->refusal(p) == nullptr) {
+  const bool invariant = context_.options().batch_invariant;
+  const bool decode = product::is_invariant_decode(context_, p.num_tokens);
+  const bool few = !invariant || product::few_adds_as_swap(gate_up, down);
+  if (few && product::experts_few_pays(p.num_tokens) && s.few->refusal(p) == nullptr) {
     CHECK_LE(p.num_tokens, s.limits.tokens_max);
     CHECK_LE(p.experts_per_token, s.limits.experts_per_token);
     CHECK_LE(down.cols, s.limits.expert_cols_max);
     return s.few->run(p);
   }
-  if (!s.swap_experts(p)) {
+  if ((invariant && !decode) || !s.swap_experts(p)) {
     const int32_t tile_rows =
         product::choose_expert_rows({.gate_up_dtype = gate_up.dtype,
                                      .down_dtype = down.dtype,
                                      .hidden = gate_up.cols,
                                      .columns = down.cols,
                                      .num_pairs = int64_t{p.num_tokens} * p.experts_per_token,
-                                     .num_experts = std::max(s.limits.num_experts, gate_up.count)},
+                                     .num_experts = std::max(s.limits.num_experts, gate_up.count),
+                                     .batch_invariant = invariant,
+                                     .decode = decode},
                                     context_.shared_bytes_max());
     if (tile_rows > 0) {
       s.stream_experts(p, tile_rows);

@@ -8,20 +8,21 @@
 
 namespace mimo::kernels::cuda::product {
 
-// Where a row of the step stands.
+// Where a row of the product stands.
 struct Place {
   int32_t position;
   int32_t cache_row;  // of the pools' first head; -1: the row writes no cache
 };
 
 __device__ __forceinline__ Place place_of(const QkvTarget& target, int32_t token) {
-  const int32_t run = target.row_run[token];
+  const int32_t row = target.first_row + token;
+  const int32_t run = target.row_run[row];
   // All three asked for before any is looked at: each takes some 300 ns to come.
   const int32_t context = target.context[run];
   const int32_t row_end = target.row_begin[run + 1];
   const int32_t table = target.slot == nullptr ? run : target.slot[run];
   if (context == 0) return {0, -1};
-  const int32_t position = context - (row_end - token);
+  const int32_t position = context - (row_end - row);
   const int32_t entry = (position / target.page_tokens) % target.stride;
   const int32_t page = target.pages[int64_t{table} * target.stride + entry];
   return {position, page * target.kv_heads * target.page_tokens + position % target.page_tokens};

@@ -11,9 +11,10 @@ constexpr int32_t kFrequenciesMax = 128;
 // Where the rows of a [q | k | v] product go, and how their heads are rotated: QkvParams as kernels
 // take it.
 struct QkvTarget {
-  void* q = nullptr;  // [T, num_q_heads, k_dim] bf16
-  void* k = nullptr;  // [num_pages][kv_heads][page_tokens][k_dim] bf16
-  void* v = nullptr;  // [num_pages][kv_heads][page_tokens][v_dim] bf16
+  int32_t first_row = 0;  // of the step: the product's row 0
+  void* q = nullptr;      // [T, num_q_heads, k_dim] bf16, from that row on
+  void* k = nullptr;      // [num_pages][kv_heads][page_tokens][k_dim] bf16
+  void* v = nullptr;      // [num_pages][kv_heads][page_tokens][v_dim] bf16
   const int32_t* row_begin = nullptr;
   const int32_t* context = nullptr;
   const int32_t* row_run = nullptr;

@@ -72,6 +72,7 @@ int32_t choose_expert_rows(const ExpertsShape& shape, int32_t shared_bytes_max) 
                      whole_vectors(shape.down_dtype, shape.columns);
   if (!gate_up.has_value() || !down.has_value()) return 0;
   const int32_t rows = std::min(gate_up->token_rows, down->token_rows);
+  if (shape.batch_invariant) return tiled && !shape.decode ? 0 : rows;
   return tiled && mean > rows ? 0 : rows;
 }
 

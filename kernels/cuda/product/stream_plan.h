@@ -57,6 +57,9 @@ struct ExpertsShape {
   int32_t columns = 0;
   int64_t num_pairs = 0;    // tokens x experts a token
   int32_t num_experts = 0;  // that they are spread over
+  // Batch-invariant: one kernel for decode steps and one for all others.
+  bool batch_invariant = false;
+  bool decode = false;
 };
 int32_t choose_expert_rows(const ExpertsShape& shape, int32_t shared_bytes_max);
 

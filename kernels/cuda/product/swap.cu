@@ -451,7 +451,8 @@ SwapProblem SwapStream::problem_of(const DeviceMatrix& w, StreamOut out_kind,
                      .cols = w.cols,
                      .rows_per_scale = w.rows_per_scale,
                      .clusters = clusters_,
-                     .shared_bytes_max = context_->shared_bytes_max()};
+                     .shared_bytes_max = context_->shared_bytes_max(),
+                     .batch_invariant = context_->options().batch_invariant};
   if (out_kind == StreamOut::kSiluMul) out.kind = SwapRows::kGateUp;
   if (target != nullptr) {
     out.kind = SwapRows::kHeads;
@@ -465,7 +466,13 @@ std::optional<SwapShape> SwapStream::choose(const DeviceMatrix& w, StreamOut out
                                             const QkvTarget* target, int32_t token_rows,
                                             double num_tiles, bool shares) const {
   SwapProblem problem = problem_of(w, out_kind, target);
-  if (shares) problem.shared_bytes_max = shared_half(problem.shared_bytes_max);
+  if (shares) {
+    SwapProblem half = problem;
+    half.shared_bytes_max = shared_half(problem.shared_bytes_max);
+    const auto out = choose_swap(half, token_rows, num_tiles);
+    // With the mode it is this kernel for all numbers of tokens or none.
+    if (out.has_value() || !problem.batch_invariant) return out;
+  }
   return choose_swap(problem, token_rows, num_tiles);
 }
 

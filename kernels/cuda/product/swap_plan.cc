@@ -71,6 +71,14 @@ const char* swap_refusal(const SwapProblem& p) {
   return nullptr;
 }
 
+int32_t invariant_k_split(DType dtype, int32_t cols) {
+  const int64_t widest = fp8(dtype) ? 16 : 32;
+  const int64_t blocks = (cols * dtype_bytes(dtype) + kColumnBlockBytes - 1) / kColumnBlockBytes;
+  int32_t out = 1;
+  while (out < kSwapSplitMax && blocks > widest * out) out *= 2;
+  return out;
+}
+
 std::optional<SwapShape> choose_swap(const SwapProblem& p, int32_t token_rows, double num_tiles) {
   if (token_rows == 0 || swap_refusal(p) != nullptr) return std::nullopt;
   // Dense bf16 products of more rows are cuBLASLt's. H200, 64 rows: 38144 x 4096 in 86 us, here
@@ -79,6 +87,7 @@ std::optional<SwapShape> choose_swap(const SwapProblem& p, int32_t token_rows, d
   std::optional<SwapShape> best;
   double best_cost = 0.0;
   for (int32_t i = 0; i < 3; ++i) {
+    if (p.batch_invariant && 1 << i != invariant_k_split(p.dtype, p.cols)) continue;
     const int32_t clusters = p.clusters[static_cast<size_t>(i)];
     const auto shape = swap_shape(p.dtype, p.cols, token_rows, 1 << i, p.shared_bytes_max);
     if (clusters == 0 || !shape.has_value()) continue;

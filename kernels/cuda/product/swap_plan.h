@@ -61,15 +61,22 @@ struct SwapProblem {
   // Clusters of 1, 2 and 4 blocks that run at once.
   std::array<int32_t, 3> clusters = {};
   int32_t shared_bytes_max = 0;
+  bool batch_invariant = false;
 };
 
 // Why the kernel cannot compute it; null: it can.
 const char* swap_refusal(const SwapProblem& problem);
 
 // For tiles of at most `token_rows` tokens, of which there are about `num_tiles`. Nothing where it
-// cannot, and for 0 `token_rows`.
+// cannot, and for 0 `token_rows`. Batch-invariant: the columns are cut by the weight's width alone,
+// and so is the order in which a row's products are added.
 std::optional<SwapShape> choose_swap(const SwapProblem& problem, int32_t token_rows,
                                      double num_tiles);
+
+// Into how many slices the batch-invariant mode cuts a weight's columns: slices of at most 16
+// column blocks of e4m3 or 32 of bf16. H200, 4096 columns of 1024 x 4096 e4m3 for 1 to 128 tokens:
+// as choose_swap() does without the mode.
+int32_t invariant_k_split(DType dtype, int32_t cols);
 
 // What a block may take of an SM's shared memory so that the next kernel's blocks find room beside
 // it, and fetch their first weights before its end.

@@ -10,6 +10,8 @@ namespace {
 // What NVIDIA advises for SM90.
 constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;
 constexpr uint32_t kAlignment = 16;
+// In the batch-invariant mode all numbers of rows take the algorithm for so many.
+constexpr int32_t kInvariantRows = 4096;
 
 // A refusal after start-up is our mistake, or the GPU broke.
 void check(cublasStatus_t status, const char* what) {
@@ -91,9 +93,14 @@ void CublasLt::multiply(const void* a, const DeviceMatrix& w, void* out, bool ou
                         int32_t num_rows) {
   CHECK(w.dtype == DType::kBf16 && w.count == 1);
   const Shape shape{num_rows, w.rows, w.cols, w.ld, out_f32};
+  Shape searched = shape;
+  if (context_.options().batch_invariant) searched.num_rows = kInvariantRows;
+  auto at = algorithms_.find(searched);
+  if (at == algorithms_.end()) {
+    Problem wanted(searched);
+    at = algorithms_.emplace(searched, search(searched, wanted)).first;
+  }
   Problem problem(shape);
-  auto at = algorithms_.find(shape);
-  if (at == algorithms_.end()) at = algorithms_.emplace(shape, search(shape, problem)).first;
   const float one = 1;
   const float zero = 0;
   check(cublasLtMatmul(handle_.get(), &problem.product, &one, w.values, &problem.w, a, &problem.a,

@@ -16,3 +16,7 @@ mimo_test(product_experts_few_cuda_test SOURCES product_experts_few_cuda_test.cc
 mimo_test(product_slab_plan_test SOURCES product_slab_plan_test.cc LINK mimo_cuda_product)
 mimo_test(product_slab_cuda_test SOURCES product_slab_cuda_test.cc
           LINK mimo_cuda_product LABELS gpu)
+mimo_test(invariant_plan_test SOURCES invariant_plan_test.cc
+          LINK mimo_cuda_product mimo_cuda_attention mimo_cuda_route)
+mimo_test(product_chain_cuda_test SOURCES product_chain_cuda_test.cc LINK mimo_cuda_product
+          LABELS gpu)
