@@ -33,7 +33,8 @@ void check_params(const RouteParams& p) {
 
 Result<void> RouteOps::prepare(const StepLimits& limits) {
   if (limits.num_experts == 0) return {};
-  num_scores_ = router::route_scores_max(limits.tokens_max, limits.num_experts, context_.num_sms());
+  num_scores_ = router::route_scores_max(limits.tokens_max, limits.num_experts, context_.num_sms(),
+                                         context_.options().batch_invariant);
   TRY_ASSIGN(scores_, context_.allocate_array<float>(num_scores_, Purpose::kWorkspace));
   // Not by limits.experts_per_token, which not every user of a router gives.
   num_box_tokens_ = std::min(limits.tokens_max, router::kSplitTokensMax);
@@ -58,7 +59,8 @@ bool RouteOps::makes_plan(const RouteParams& p, RouteKernel kernel) const {
 }
 
 bool RouteOps::folds_norm(const RouteParams& p) const {
-  return router::folds_norm({p.num_tokens, p.num_experts, p.hidden});
+  return router::folds_norm(
+      {p.num_tokens, p.num_experts, p.hidden, p.num_groups, context_.options().batch_invariant});
 }
 
 void RouteOps::route(const RouteParams& p, const AddNormParams* norm) {
@@ -67,8 +69,9 @@ void RouteOps::route(const RouteParams& p, const AddNormParams* norm) {
   if (p.num_tokens == 0) return;
   router::RouteWork work;
   work.route = p;
-  work.cut = router::plan_route({p.num_tokens, p.num_experts, p.hidden, p.num_groups},
-                                context_.num_sms(), num_cluster_places_);
+  work.cut = router::plan_route(
+      {p.num_tokens, p.num_experts, p.hidden, p.num_groups, context_.options().batch_invariant},
+      context_.num_sms(), num_cluster_places_);
   work.scores = scores_;
   work.score_box = score_box_;
   work.id_box = id_box_;

@@ -29,6 +29,8 @@ struct RouteShape {
   int32_t num_experts = 0;
   int32_t hidden = 0;
   int32_t num_groups = 1;
+  // One order of sums for all steps of at most kSplitTokensMax tokens, and one for all others.
+  bool batch_invariant = false;
 };
 
 struct RoutePlan {
@@ -52,7 +54,8 @@ bool folds_norm(const RouteShape& shape);
 // kTiles: splits * T * E <= the floats that route_scores_max() gives for the step's limits.
 // num_places: blocks of kCluster that are there at the same time.
 RoutePlan plan_route(const RouteShape& shape, int32_t num_sms, int32_t num_places);
-int64_t route_scores_max(int32_t tokens_max, int32_t num_experts, int32_t num_sms);
+int64_t route_scores_max(int32_t tokens_max, int32_t num_experts, int32_t num_sms,
+                         bool batch_invariant = false);
 
 // The others: boxes * T * score_pitch <= this.
 int64_t route_box_words_max(int32_t tokens_max, int32_t num_experts);

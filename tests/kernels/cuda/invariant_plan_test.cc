@@ -145,7 +145,7 @@ TEST(InvariantPlan, ScoresAreAddedUpAlikeInDecodeStepsAndInOthers) {
   for (const int32_t hidden : {64, 4096}) {
     for (const int32_t experts : {8, 256}) {
       const auto order = [&](int32_t tokens) {
-        const auto plan = router::plan_route({tokens, experts, hidden, true}, kSms);
+        const auto plan = router::plan_route({tokens, experts, hidden, 1, true}, kSms, kSms);
         return std::tuple(plan.kernel, plan.splits, plan.split_cols);
       };
       for (int32_t tokens = 2; tokens <= router::kSplitTokensMax; ++tokens) {
