@@ -20,7 +20,7 @@ struct Split {
 __device__ __forceinline__ Split split_of(const AttentionArgs& p, const AttentionUnit& unit) {
   const int begin = unit.key_begin / kKeyBlock;
   const int num_blocks = (unit.key_end + kKeyBlock - 1) / kKeyBlock - begin;
-  const int least = p.splits_max == 1 ? num_blocks : kSplitKeysMin / kKeyBlock;
+  const int least = p.splits_max == 1 ? num_blocks : p.split_min;
   const int share = max(least, (num_blocks + p.splits_max - 1) / p.splits_max);
   Split out;
   out.index = static_cast<int>(blockIdx.x);

@@ -22,7 +22,8 @@ struct AttentionKernel {
   void (*allow_shared)(int64_t bytes_max) = nullptr;
   void (*decode)(const AttentionArgs& p, dim3 grid, bool deep_ring, cudaStream_t stream) = nullptr;
   // Fewer blocks than units, where these have one or two row tiles, take them in turns.
-  void (*window)(const AttentionArgs& p, int32_t blocks, int32_t row_tiles,
+  // `one_chain`: a row tile alone is summed as several are.
+  void (*window)(const AttentionArgs& p, int32_t blocks, int32_t row_tiles, bool one_chain,
                  cudaStream_t stream) = nullptr;
   void (*prompt)(const AttentionArgs& p, dim3 grid, cudaStream_t stream) = nullptr;
 };

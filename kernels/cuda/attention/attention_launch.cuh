@@ -16,6 +16,9 @@ struct AttentionLaunch {
   using Decode = AttentionTile<kK, kV, 4, kDecodeTileRows, 2>;
   using DeepDecode = AttentionTile<kK, kV, 4, kDecodeTileRows, kDeepStages>;
   using Window = AttentionTile<kK, kV, kWindowKeysMax / 16, kDecodeTileRows, 1, /*kHold=*/false>;
+  struct OneChainWindow : Window {
+    static constexpr bool kOneChain = true;
+  };
   using Prompt = AttentionTile<kK, kV, 8, kPromptTileRows, 2>;
 
   static void allow_shared(int64_t bytes_max) {
@@ -24,6 +27,8 @@ struct AttentionLaunch {
     const int64_t bytes = std::min(window_bytes(kDecodeTileRows / 16), bytes_max);
     allow(attention_window_kernel<Window, 1, false>, bytes, bytes_max);
     allow(attention_window_kernel<Window, 1, true>, bytes, bytes_max);
+    allow(attention_window_kernel<OneChainWindow, 1, false>, bytes, bytes_max);
+    allow(attention_window_kernel<OneChainWindow, 1, true>, bytes, bytes_max);
     allow(attention_window_kernel<Window, 2, true>, bytes, bytes_max);
     allow(attention_window_kernel<Window, 2, false>, bytes, bytes_max);
     allow(attention_window_kernel<Window, 4, false>, bytes, bytes_max);
@@ -41,7 +46,7 @@ struct AttentionLaunch {
   }
 
   static int64_t window_bytes(int32_t row_tiles) { return window_shared_bytes<Window>(row_tiles); }
-  static void window(const AttentionArgs& p, int32_t blocks, int32_t row_tiles,
+  static void window(const AttentionArgs& p, int32_t blocks, int32_t row_tiles, bool one_chain,
                      cudaStream_t stream) {
     const int32_t per_run = p.tiles * p.kv_heads;
     const bool turns = blocks < p.num_runs * per_run;
@@ -49,8 +54,7 @@ struct AttentionLaunch {
         turns ? dim3(static_cast<unsigned>(blocks))
               : dim3(static_cast<unsigned>(per_run), static_cast<unsigned>(p.num_runs)),
         dim3(Window::kThreads), window_bytes(row_tiles)};
-    const auto one = turns ? attention_window_kernel<Window, 1, true>
-                           : attention_window_kernel<Window, 1, false>;
+    const auto one = one_chain ? one_tile<OneChainWindow>(turns) : one_tile<Window>(turns);
     const auto two = turns ? attention_window_kernel<Window, 2, true>
                            : attention_window_kernel<Window, 2, false>;
     const auto kernel = row_tiles == 1   ? one
@@ -78,6 +82,10 @@ struct AttentionLaunch {
   }
 
  private:
+  template <typename Tile>
+  static auto one_tile(bool turns) {
+    return turns ? attention_window_kernel<Tile, 1, true> : attention_window_kernel<Tile, 1, false>;
+  }
   // Without the carve-out the device may keep room for one block where two fit.
   static void allow(void (*kernel)(AttentionArgs), int64_t bytes, int64_t bytes_max) {
     if (bytes > bytes_max) return;

@@ -1,5 +1,6 @@
 #include "kernels/cuda/attention/attention_ops.h"
 
+#include <algorithm>
 #include <bit>
 #include <limits>
 
@@ -140,7 +141,7 @@ void AttentionOps::attention(const AttentionParams& p) {
   const AttentionArgs args = arguments(p);
   if (takes_window(p) && window_bytes_of(p) <= context_.shared_bytes_max()) {
     decode_window(p, args);
-  } else if (kernel == "mma_sync") {
+  } else if (kernel == "mma_sync" || tuning_.batch_invariant) {
     decode(p, args);
   } else {
     CHECK(kernel == "tma" || kernel == "wgmma_sm90");
@@ -169,20 +170,28 @@ void AttentionOps::decode(const AttentionParams& p, AttentionArgs args) {
   const AttentionKernel& kernel = attention_kernel(p.kv.k_dim, p.kv.v_dim);
   const DecodePlan plan = plan_decode(p, context_.num_sms(), tuning_);
   args.splits_max = plan.splits_max;
+  args.split_min = plan.split_min;
   CHECK_LE(plan.deep_ring ? kernel.deep_decode_bytes : kernel.decode_bytes,
            context_.shared_bytes_max());
-  kernel.decode(
-      args,
-      {static_cast<unsigned>(plan.splits_max), static_cast<unsigned>(plan.tiles * p.kv.kv_heads),
-       static_cast<unsigned>(p.runs.num_runs)},
-      plan.deep_ring, context_.stream());
+  CHECK(plan.runs_a_launch >= p.runs.num_runs || p.runs.slot != nullptr);
+  for (int32_t first = 0; first < p.runs.num_runs; first += plan.runs_a_launch) {
+    const int32_t count = std::min(plan.runs_a_launch, p.runs.num_runs - first);
+    kernel.decode(args,
+                  {static_cast<unsigned>(plan.splits_max),
+                   static_cast<unsigned>(plan.tiles * p.kv.kv_heads), static_cast<unsigned>(count)},
+                  plan.deep_ring, context_.stream());
+    args.row_begin += count;
+    args.context += count;
+    if (args.slot != nullptr) args.slot += count;
+    args.num_runs -= count;
+  }
 }
 
 void AttentionOps::decode_window(const AttentionParams& p, AttentionArgs args) {
   const AttentionKernel& kernel = attention_kernel(p.kv.k_dim, p.kv.v_dim);
-  const WindowPlan plan = plan_window(p, context_.num_sms());
+  const WindowPlan plan = plan_window(p, context_.num_sms(), tuning_.batch_invariant);
   args.tiles = plan.tiles;
-  kernel.window(args, plan.blocks, plan.row_tiles, context_.stream());
+  kernel.window(args, plan.blocks, plan.row_tiles, plan.one_chain, context_.stream());
 }
 
 void AttentionOps::decode_streamed(const AttentionParams& p, AttentionArgs args) {

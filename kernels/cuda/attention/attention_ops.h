@@ -21,7 +21,8 @@ namespace mimo::kernels::cuda {
 // kernels/attention_choice.h chooses. A row's result depends on its own run and on how sequences
 // are split: with mma_sync that is the step's number of runs and longest run, with the streaming
 // kernel the lengths of all runs, with the window kernel the longest run; never on what the other
-// runs hold. The same call gives the same bits.
+// runs hold. The same call gives the same bits. DecodeTuning::batch_invariant: on its own run
+// alone.
 //
 // Decode kernels read lengths, page tables and the keys in front of a run's own rows while the
 // kernel queued before them may still run. So these must be older: between what writes them and

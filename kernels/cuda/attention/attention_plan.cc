@@ -21,9 +21,22 @@ DecodePlan plan_decode(const AttentionParams& p, int32_t num_sms, const DecodeTu
   plan.tiles = ceil_div(int64_t{rows} * group, kDecodeTileRows);
   plan.units = p.runs.num_runs * plan.tiles * p.kv.kv_heads;
   plan.deep_ring = tuning.deep_ring && (p.window == 0 || p.window > kShortWindow);
+  plan.runs_a_launch = p.runs.num_runs;
   if (plan.units == 0) return plan;
   int64_t keys_max = int64_t{p.kv.stride} * p.kv.page_tokens;
-  if (p.window > 0) keys_max = std::min<int64_t>(keys_max, p.window + rows - 1);
+  const int32_t rows_seen = tuning.batch_invariant ? kDecodeRowsMax : rows;
+  if (p.window > 0) keys_max = std::min<int64_t>(keys_max, p.window + rows_seen - 1);
+  if (tuning.batch_invariant) {
+    const int64_t splits = ceil_div(keys_max, kInvariantSplitKeys);
+    plan.splits_max = static_cast<int32_t>(std::min<int64_t>(splits, kInvariantSplits));
+    plan.split_min = kInvariantSplitKeys / kKeyBlock;
+    const int32_t partials_a_run = plan.tiles * p.kv.kv_heads * plan.splits_max;
+    if (plan.splits_max > 1) {
+      plan.runs_a_launch = static_cast<int32_t>(
+          std::max<int64_t>(1, decode_partials_max(num_sms, tuning) / partials_a_run));
+    }
+    return plan;
+  }
   const int64_t by_keys = keys_max / (2 * kSplitKeysMin);
   const int64_t by_blocks = tuning.blocks_per_sm * num_sms / plan.units;
   plan.splits_max =
@@ -59,12 +72,13 @@ bool takes_window(const AttentionParams& p) {
   return p.window > 0 && p.window + rows - 1 <= kWindowKeysMax;
 }
 
-WindowPlan plan_window(const AttentionParams& p, int32_t num_sms) {
+WindowPlan plan_window(const AttentionParams& p, int32_t num_sms, bool batch_invariant) {
   const int32_t rows = std::min(p.runs.rows_per_run_max, kDecodeRowsMax);
   const int32_t packed = rows * (p.num_q_heads / p.kv.kv_heads);
   WindowPlan plan;
   plan.tiles = ceil_div(packed, kDecodeTileRows);
   plan.row_tiles = packed <= 16 ? 1 : packed <= 32 ? 2 : 4;
+  plan.one_chain = batch_invariant;
   plan.blocks = p.runs.num_runs * plan.tiles * p.kv.kv_heads;
   if (plan.row_tiles <= 2) plan.blocks = std::min(plan.blocks, 2 * num_sms);
   return plan;
@@ -75,6 +89,7 @@ int32_t box_rows_of(const AttentionParams& p) {
 }
 
 int64_t decode_partials_max(int32_t num_sms, const DecodeTuning& tuning) {
+  if (tuning.batch_invariant) return int64_t{kInvariantSplits} * num_sms;
   return int64_t{tuning.blocks_per_sm} * num_sms;
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/attention/attention_args.h"
 #include "kernels/ops.h"
 
 namespace mimo::kernels::cuda {
@@ -21,6 +22,8 @@ struct DecodeTuning {
   // two, so that two blocks share one and each hides the other's start and end. Layers with a short
   // window always take the latter: their keys are two or three blocks.
   bool deep_ring = false;
+  // The kernels and splits of a sequence's decode rows do not depend on the step's other runs.
+  bool batch_invariant = false;
 };
 
 // The decode kernel's grid: (splits_max, tiles * kv_heads, runs). Depends on nothing that lies on
@@ -29,6 +32,8 @@ struct DecodePlan {
   int32_t tiles = 0;  // of kDecodeTileRows packed rows, for the longest run that it may take
   int32_t units = 0;  // runs * tiles * kv_heads
   int32_t splits_max = 1;
+  int32_t split_min = kSplitKeysMin / kKeyBlock;  // key blocks
+  int32_t runs_a_launch = 0;                      // as many as the workspace holds splits of
   bool deep_ring = false;
 };
 DecodePlan plan_decode(const AttentionParams& p, int32_t num_sms, const DecodeTuning& tuning);
@@ -47,11 +52,12 @@ bool takes_window(const AttentionParams& p);
 struct WindowPlan {
   int32_t tiles = 0;
   int32_t row_tiles = 0;  // times 16 packed rows of a block: 1, 2 or 4
+  bool one_chain = false;
   // One a unit; of one or two row tiles two a multiprocessor at most, which take the units in
   // turns.
   int32_t blocks = 0;
 };
-WindowPlan plan_window(const AttentionParams& p, int32_t num_sms);
+WindowPlan plan_window(const AttentionParams& p, int32_t num_sms, bool batch_invariant = false);
 
 // The streaming decode kernel's grid and how its work is cut. Depends on nothing that lies on the
 // device, either.

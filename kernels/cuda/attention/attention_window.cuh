@@ -191,13 +191,21 @@ struct WindowRest {
   }
 };
 
+// Of sums under way at once. Several row tiles are chains enough; a tile that says so has one, as
+// those.
+template <typename Tile, int kRowTiles>
+constexpr int kWindowChains = kRowTiles == 1 && !requires {
+  Tile::kOneChain;
+}
+? 2 : 1;
+
 // Of 16 keys in all row tiles, by one warp.
 template <typename Tile, int kRowTiles>
 struct WindowScores {
   float values[kRowTiles][2][4];
 
   __device__ __forceinline__ void find(uint32_t queries_at, uint32_t keys_at) {
-    constexpr int kChains = kRowTiles == 1 ? 2 : 1;  // more tiles are chains enough
+    constexpr int kChains = kWindowChains<Tile, kRowTiles>;
     float sums[kChains][kRowTiles][2][4] = {};
     const uint32_t a_from = queries_at + lane_offset_rows_first<Tile::kKeyStride>();
     const uint32_t b_from = keys_at + lane_offset_columns_first<Tile::kKeyStride>();
@@ -262,7 +270,7 @@ __device__ __forceinline__ float row_maximum(const WindowShared<kRowTiles>& stat
 // is the sum of the weights as they were rounded. Addresses: a lane's.
 template <typename Tile, int kRowTiles>
 struct WindowSums {
-  static constexpr int kChains = kRowTiles == 1 ? 2 : 1;
+  static constexpr int kChains = kWindowChains<Tile, kRowTiles>;
   float values[kChains][kRowTiles][2][4] = {};
   float totals[kRowTiles][4] = {};
 

@@ -119,13 +119,13 @@ void check(const AttentionCase& of, size_t runs_max, const DecodeTuning& tuning)
 
 constexpr DecodeTuning kChosen = {.wish = "auto"};
 constexpr DecodeTuning kPortable = {.wish = "mma_sync"};
+constexpr DecodeTuning kInvariant = {.wish = "auto", .batch_invariant = true};
 
-// By the kernel that is chosen here and by the portable one.
+// By the kernel that is chosen here, by the portable one, and in the batch-invariant mode.
 void check(const AttentionShape& shape, const std::vector<AttentionRun>& runs,
            size_t runs_max = 1u << 30) {
   const AttentionCase of(shape, runs, /*seed=*/11);
-  check(of, runs_max, kChosen);
-  check(of, runs_max, kPortable);
+  for (const auto& tuning : {kChosen, kPortable, kInvariant}) check(of, runs_max, tuning);
 }
 
 constexpr Sinks kSinks[] = {Sinks::kNone, Sinks::kNormal, Sinks::kNever, Sinks::kLarge};
