@@ -301,6 +301,9 @@ class Ops {
 
   // How many decode rows a step of `num_rows` is padded to, so that few shapes are ever seen.
   virtual int32_t padded_rows(int32_t num_rows) const = 0;
+  // Of a prompt's chunks, so that no row's bits depend on how it was cut; 1 where they never do, or
+  // where they may depend on other rows anyway.
+  virtual int32_t chunk_rows_min() const { return 1; }
   // How many steps may be queued at once; 1 where a call does its work before it returns.
   virtual int32_t steps_in_flight_max() const = 0;
   // Queues what `body` queues. A backend may record it at the first call under a key and replay the

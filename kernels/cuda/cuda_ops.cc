@@ -1,12 +1,14 @@
 #include "kernels/cuda/cuda_ops.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "base/check.h"
 #include "base/log.h"
+#include "kernels/cuda/attention/attention_args.h"
 #include "kernels/cuda/attention/attention_ops.h"
 #include "kernels/cuda/cuda_check.h"
 #include "kernels/cuda/mark_ring.h"
@@ -23,7 +25,7 @@
 namespace mimo::kernels::cuda {
 namespace {
 
-constexpr int32_t kPaddedRows[] = {1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256};
+constexpr std::array kPaddedRows = {1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256};
 constexpr int32_t kPaddedRowsStep = 64;  // above the table
 constexpr int32_t kStepsInFlight = 2;    // one runs, the next is queued behind it
 constexpr int64_t kPartAlign = 256;
@@ -41,7 +43,7 @@ class CudaOpsImpl final : public CudaOps {
         recordings_(*context_),
         rows_(*context_),
         norm_(rows_),
-        attention_(*context_),
+        attention_(*context_, {.batch_invariant = context_->options().batch_invariant}),
         products_(*context_),
         route_(*context_),
         sampling_(*context_) {
@@ -117,6 +119,9 @@ class CudaOpsImpl final : public CudaOps {
 
   int32_t padded_rows(int32_t num_rows) const override;
   int32_t steps_in_flight_max() const override { return kStepsInFlight; }
+  int32_t chunk_rows_min() const override {
+    return context_->options().batch_invariant ? kDecodeRowsMax + 1 : 1;
+  }
   Result<void> recorded(uint64_t key, const std::function<Result<void>()>& body) override {
     (void)idle();
     expert_plans_.set_made(false);
@@ -233,6 +238,11 @@ Result<Rows> CudaOpsImpl::allocate_rows(int64_t num_rows, int32_t cols) {
 
 Result<void> CudaOpsImpl::prepare(const StepLimits& limits) {
   (void)idle();
+  if (context_->options().batch_invariant && limits.slots_max > kPaddedRows.back()) {
+    return invalid_argument("slots_max: " + std::to_string(limits.slots_max) +
+                            ", expected at most " + std::to_string(kPaddedRows.back()) +
+                            " in the batch-invariant mode");
+  }
   TRY(attention_.prepare(limits));
   TRY(products_.prepare(limits));
   TRY(route_.prepare(limits));

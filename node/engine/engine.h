@@ -78,6 +78,7 @@ class Engine {
     int32_t waiting_max = 1024;       // waiting at once; more are refused
     int32_t batch_tokens_max = 2048;  // rows of a step; >= sequences_max
     int32_t prefill_chunk_max = 512;  // prompt tokens of one sequence a step
+    int32_t prefill_chunk_min = 1;    // likewise, but for a prompt that has fewer
     int32_t positions_max = 0;        // prompt + outputs
     int32_t vocab = 0;                // ids are below this
     kvcache::KvSpec full = {};

@@ -85,8 +85,12 @@ const char* finish_reason_name(FinishReason reason) {
 Result<void> Engine::Options::validate() const {
   TRY(between("sequences_max", sequences_max, 1, 1 << 20));
   TRY(between("waiting_max", waiting_max, 1, 1 << 20));
-  TRY(between("batch_tokens_max", batch_tokens_max, sequences_max, kCountMax));
-  TRY(between("prefill_chunk_max", prefill_chunk_max, 1, kCountMax));
+  TRY(between("prefill_chunk_min", prefill_chunk_min, 1, 1 << 20));
+  // Beside the decode rows of all others there is always room for some chunk, however much is left.
+  const int32_t others = sequences_max - 1;
+  const int32_t chunk = 2 * prefill_chunk_min - 1;
+  TRY(between("batch_tokens_max", batch_tokens_max, others + chunk, kCountMax));
+  TRY(between("prefill_chunk_max", prefill_chunk_max, chunk, kCountMax));
   TRY(between("positions_max", positions_max, 2, kCountMax));
   TRY(between("vocab", vocab, 1, kInt32Max));
   if (!has_full && !has_window)

@@ -56,6 +56,15 @@ void Scheduler::decide(const ScheduleInput& input, StepDecision& decision) const
   if (!draft.short_of_pages) admit(draft);
 }
 
+// What is left of the prompt is a chunk's worth, too.
+int32_t Scheduler::chunk_of(const SequenceView& sequence, int32_t most) const {
+  const int32_t pending = num_pending(sequence);
+  most = std::min(most, limits_.prefill_chunk_max);
+  if (most >= pending) return pending;
+  const int32_t rows = std::min(most, pending - limits_.prefill_chunk_min);
+  return rows >= limits_.prefill_chunk_min ? rows : 0;
+}
+
 int32_t Scheduler::rows_that_fit(const Draft& draft, const SequenceView& sequence,
                                  int32_t rows) const {
   int64_t fit = rows;
@@ -103,13 +112,13 @@ void Scheduler::place_chunks(Draft& draft) const {
   auto& rows = draft.decision.rows;
   for (size_t i = 0; i < rows.size() && draft.rows_left > 0; ++i) {
     const SequenceView& sequence = draft.input.running[i];
-    const int32_t pending = num_pending(sequence);
-    if (pending == 1) continue;
-    const auto wanted = [&] {
-      return std::min({pending, limits_.prefill_chunk_max, draft.rows_left});
+    if (num_pending(sequence) == 1) continue;
+    const auto wanted = [&] { return chunk_of(sequence, draft.rows_left); };
+    const auto fitting = [&] {
+      return chunk_of(sequence, rows_that_fit(draft, sequence, wanted()));
     };
-    while (i == 0 && rows_that_fit(draft, sequence, wanted()) < 1) drop_youngest(draft);
-    const int32_t fit = rows_that_fit(draft, sequence, wanted());
+    while (i == 0 && wanted() > 0 && fitting() == 0) drop_youngest(draft);
+    const int32_t fit = fitting();
     const bool all_fit = fit == wanted();
     rows[i] = fit;
     take_rows(draft, sequence, fit);
@@ -144,9 +153,9 @@ void Scheduler::admit(Draft& draft) const {
   for (size_t i = 0; i < num_candidates; ++i) {
     const SequenceView& sequence = draft.input.waiting[i];
     if (draft.rows_left == 0 || !has_pages_for(draft, sequence)) return;
-    const int32_t wanted =
-        std::min({num_pending(sequence), limits_.prefill_chunk_max, draft.rows_left});
-    const int32_t rows = rows_that_fit(draft, sequence, wanted);
+    const int32_t wanted = chunk_of(sequence, draft.rows_left);
+    if (wanted == 0) return;
+    const int32_t rows = chunk_of(sequence, rows_that_fit(draft, sequence, wanted));
     CHECK_GT(rows, 0);
     take_rows(draft, sequence, rows);
     draft.decision.admitted_rows.push_back(rows);

@@ -20,6 +20,9 @@ struct SchedulerLimits {
   int32_t sequences_max = 0;     // running at once
   int32_t batch_tokens_max = 0;  // rows of a step; >= sequences_max
   int32_t prefill_chunk_max = 0;
+  // No chunk of a prompt has fewer rows, but for a prompt that has fewer. A sequence waits for a
+  // step that has room.
+  int32_t prefill_chunk_min = 1;
   std::vector<kvcache::KvSpec> groups;  // those with layers
 };
 
@@ -63,6 +66,8 @@ class Scheduler {
   void place_chunks(Draft& draft) const;
   void admit(Draft& draft) const;
 
+  // Rows of the next chunk, at most `most`; 0: they are too few.
+  int32_t chunk_of(const SequenceView& sequence, int32_t most) const;
   // As many of `rows` as the free pages hold.
   int32_t rows_that_fit(const Draft& draft, const SequenceView& sequence, int32_t rows) const;
   void take_rows(Draft& draft, const SequenceView& sequence, int32_t rows) const;

@@ -14,6 +14,7 @@ SchedulerLimits limits_of(const Engine::Options& options) {
   SchedulerLimits limits{.sequences_max = options.sequences_max,
                          .batch_tokens_max = options.batch_tokens_max,
                          .prefill_chunk_max = options.prefill_chunk_max,
+                         .prefill_chunk_min = options.prefill_chunk_min,
                          .groups = {}};
   for (const auto& pool : options.kv().pools) limits.groups.push_back(pool.spec);
   return limits;

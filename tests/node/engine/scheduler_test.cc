@@ -50,6 +50,25 @@ TEST(Scheduler, ChunksAreBoundedByTheirOwnLimitAndTheStepsRows) {
   EXPECT_EQ(decision.rows, (Rows{32, 8, 0}));
 }
 
+TEST(Scheduler, NoChunkIsSmallerThanItsBound) {
+  SchedulerLimits coarse = limits();
+  coarse.prefill_chunk_min = 9;
+  const auto rows = [&](const Views& running, int32_t pages = 100) {
+    return decide(coarse, running, {}, pages).rows;
+  };
+
+  EXPECT_EQ(rows({{5, 0}}), (Rows{5})) << "a prompt that is smaller itself";
+  EXPECT_EQ(rows({{100, 0}}), (Rows{32}));
+  EXPECT_EQ(rows({{100, 64}}), (Rows{27})) << "nine are left";
+  EXPECT_EQ(rows({{100, 91}}), (Rows{9}));
+  EXPECT_EQ(rows({{100, 0}, {100, 0}}), (Rows{32, 0})) << "eight rows are left";
+  EXPECT_EQ(rows({{100, 70}, {100, 0}}), (Rows{30, 10}));
+  EXPECT_EQ(rows({{100, 70}, {17, 0}}), (Rows{30, 0})) << "seven would be left";
+  EXPECT_EQ(rows({{100, 16}}, 1), (Rows{16})) << "a page";
+  EXPECT_EQ(decide(coarse, {{100, 68}}, {{30, 0}}, 100).admitted_rows, (Rows{}));
+  EXPECT_EQ(decide(coarse, {{100, 70}}, {{30, 0}}, 100).admitted_rows, (Rows{10}));
+}
+
 TEST(Scheduler, AdmitsInOrderOfArrivalWhileRowsAndSlotsLast) {
   EXPECT_EQ(decide(limits(), {{9, 8}}, {{20, 0}, {30, 0}, {5, 0}}, 100).admitted_rows,
             (Rows{20, 19}));
