@@ -283,7 +283,7 @@ Result<void> CoordinatorOptions::validate() const {
   }
   if (model.empty()) return invalid_argument("model is not set: expected a checkpoint's folder");
   TRY(one_of("experts", experts, {"", "columns", "whole"}));
-  TRY(one_of("engine.mode", engine.mode, {"auto", "f32", "device"}));
+  TRY(one_of("engine.mode", engine.mode, {"auto", "f32", "device", "invariant"}));
   TRY(one_of("log_level", log_level, {"debug", "info", "warning", "error"}));
   TRY(check_address("api.listen", api.listen));
   TRY(check_address("cluster.listen", cluster.listen));

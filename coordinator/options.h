@@ -55,7 +55,8 @@ struct CoordinatorOptions {
     int32_t batch_tokens_max = 2048;
     int32_t prefill_chunk_max = 512;
     int32_t positions_max = 0;  // 0 = the model's
-    std::string mode = "auto";  // "f32", "device"; "auto": "device" on GPUs, "f32" on CPUs
+    // "f32", "device", "invariant" (batch-invariant); "auto": "device" on GPUs, "f32" on CPUs
+    std::string mode = "auto";
     double step_timeout_s = 30.0;
   } engine;
 

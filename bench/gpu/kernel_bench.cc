@@ -35,7 +35,8 @@ int run(const Arguments& arguments) {
   Rows all({});
   const std::string out = arguments.text("out", "");
   for (const int32_t tp : arguments.numbers("tp", {4})) {
-    auto made = kernels::cuda::make_cuda_ops({});
+    auto made = kernels::cuda::make_cuda_ops(
+        {.batch_invariant = arguments.number("batch-invariant", 0) != 0});
     if (!made.ok()) {
       std::fprintf(stderr, "%s\n", made.error().to_string().c_str());
       return 1;
@@ -65,7 +66,8 @@ int run(const Arguments& arguments) {
 }  // namespace mimo::bench
 
 int main(int argc, char** argv) {
-  const auto arguments = mimo::bench::Arguments::parse(argc, argv, {"tp", "ops", "out", "commit"});
+  const auto arguments =
+      mimo::bench::Arguments::parse(argc, argv, {"tp", "ops", "batch-invariant", "out", "commit"});
   if (!arguments.has_value()) return 2;
   mimo::log_configure("kernel_bench", mimo::LogLevel::kWarning);
   return mimo::bench::run(*arguments);

@@ -2,7 +2,8 @@
 // collectives, or real ranks over several GPUs.
 //
 //   step_bench [--rank-of 4 | --tp 2] [--layers N] [--batch 1,16,64,256] [--context 4096]
-//              [--prefill 8192] [--steps 20] [--trace 1] [--record 1] [--out rows.json]
+//              [--prefill 8192] [--steps 20] [--trace 1] [--record 1] [--batch-invariant 0] [--out
+//              rows.json]
 //              [--commit HASH]
 #include <cstdio>
 
@@ -163,6 +164,7 @@ Result<void> run_rank(const Arguments& arguments, int32_t tp, int32_t rank,
   options.context_max = largest(arguments.numbers("context", {4096}));
   options.prefill_max = std::max(64, largest(arguments.numbers("prefill", {8192})));
   options.record = arguments.number("record", 1) != 0;
+  options.batch_invariant = arguments.number("batch-invariant", 0) != 0;
   TRY_ASSIGN(const auto world, StepWorld::create(options, group));
   StepBench bench(arguments, *world, group != nullptr ? "tp" : "rank_of");
   return bench.run();
@@ -179,9 +181,10 @@ int fail(const Result<void>& result) {
 
 int main(int argc, char** argv) {
   using namespace mimo::bench;
-  const auto arguments = Arguments::parse(argc, argv,
-                                          {"rank-of", "tp", "layers", "batch", "context", "prefill",
-                                           "steps", "trace", "record", "out", "commit"});
+  const auto arguments =
+      Arguments::parse(argc, argv,
+                       {"rank-of", "tp", "layers", "batch", "context", "prefill", "steps", "trace",
+                        "record", "batch-invariant", "out", "commit"});
   if (!arguments.has_value()) return 2;
   mimo::log_configure("step_bench", mimo::LogLevel::kWarning);
   const int32_t tp = arguments->number("tp", 0);

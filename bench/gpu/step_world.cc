@@ -64,9 +64,10 @@ Result<std::unique_ptr<StepWorld>> StepWorld::create(const Options& options,
 }
 
 Result<void> StepWorld::build(parallel::TpGroup* group) {
-  TRY_ASSIGN(ops_,
-             kernels::cuda::make_cuda_ops(
-                 {.device = options_.device, .record = options_.record, .random_pools = true}));
+  TRY_ASSIGN(ops_, kernels::cuda::make_cuda_ops({.device = options_.device,
+                                                 .record = options_.record,
+                                                 .random_pools = true,
+                                                 .batch_invariant = options_.batch_invariant}));
   node::Model::Options model;
   model.plan = plan_;
   model.rank = options_.rank;

@@ -26,6 +26,7 @@ class StepWorld {
     int32_t context_max = 4096;
     int32_t prefill_max = 8192;
     bool record = true;  // decode steps as graphs
+    bool batch_invariant = false;
   };
 
   // `group` may be null: then the other ranks are not there, and collectives do nothing.

@@ -33,9 +33,11 @@ class Device final : public CudaDevice {
             .free_bytes = static_cast<int64_t>(free_bytes)};
   }
 
-  Result<std::unique_ptr<kernels::Ops>> make_ops(int64_t memory_bytes_max) override {
-    TRY_ASSIGN(auto ops, kernels::cuda::make_cuda_ops(
-                             {.device = memory_->device(), .memory_bytes_max = memory_bytes_max}));
+  Result<std::unique_ptr<kernels::Ops>> make_ops(int64_t memory_bytes_max,
+                                                 bool batch_invariant) override {
+    TRY_ASSIGN(auto ops, kernels::cuda::make_cuda_ops({.device = memory_->device(),
+                                                       .memory_bytes_max = memory_bytes_max,
+                                                       .batch_invariant = batch_invariant}));
     return std::unique_ptr<kernels::Ops>(std::move(ops));
   }
 

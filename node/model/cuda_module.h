@@ -28,8 +28,9 @@ class CudaDevice {
   virtual ~CudaDevice() = default;
 
   virtual CudaDeviceInfo info() const = 0;
-  // `memory_bytes_max`: 0 = no bound of its own.
-  virtual Result<std::unique_ptr<kernels::Ops>> make_ops(int64_t memory_bytes_max) = 0;
+  // `memory_bytes_max`: 0 = no bound of its own. `batch_invariant`: see kernels/README.md.
+  virtual Result<std::unique_ptr<kernels::Ops>> make_ops(int64_t memory_bytes_max,
+                                                         bool batch_invariant) = 0;
   // This device's end of the next group.
   virtual Result<std::unique_ptr<parallel::GroupEndpoint>> open_group_endpoint(bool is_rank_0) = 0;
 };

@@ -9,9 +9,10 @@ namespace mimo::node {
 namespace {
 
 Result<kernels::CpuMode> cpu_mode(const std::string& mode) {
-  if (mode == "f32" || mode == "auto") return kernels::CpuMode::kF32;
+  // On the CPU a row's bits are its own in every mode.
+  if (mode == "f32" || mode == "auto" || mode == "invariant") return kernels::CpuMode::kF32;
   if (mode == "device") return kernels::CpuMode::kDevice;
-  return invalid_argument("mode \"" + mode + "\"; expected auto, f32 or device");
+  return invalid_argument("mode \"" + mode + "\"; expected auto, f32, device or invariant");
 }
 
 }  // namespace
@@ -32,10 +33,12 @@ Result<std::unique_ptr<Backend>> Backend::open(const WorkerConfig& config) {
 
 Result<std::unique_ptr<kernels::Ops>> Backend::make_ops(const std::string& mode) const {
   if (is_cuda()) {
-    if (mode != "auto" && mode != "device") {
-      return invalid_argument("mode \"" + mode + "\"; the cuda backend has auto and device");
+    const bool batch_invariant = mode == "invariant";
+    if (mode != "auto" && mode != "device" && !batch_invariant) {
+      return invalid_argument("mode \"" + mode +
+                              "\"; the cuda backend has auto, device and invariant");
     }
-    return device_->make_ops(config_.memory_bytes_max);
+    return device_->make_ops(config_.memory_bytes_max, batch_invariant);
   }
   kernels::CpuOptions cpu;
   TRY_ASSIGN(cpu.mode, cpu_mode(mode));

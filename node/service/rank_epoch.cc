@@ -215,6 +215,7 @@ Engine::Options RankEpoch::engine_options(const HeldModel& held) const {
   options.waiting_max = assign_.waiting_max();
   options.batch_tokens_max = assign_.batch_tokens_max();
   options.prefill_chunk_max = assign_.prefill_chunk_max();
+  options.prefill_chunk_min = held.model->ops().chunk_rows_min();
   options.positions_max = assign_.positions_max();
   options.vocab = assign_.vocab_limit() > 0 ? assign_.vocab_limit() : model.config().vocab;
   options.full = model.kv_specs()[kFull];

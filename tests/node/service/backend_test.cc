@@ -46,7 +46,8 @@ TEST(Backend, OnTheCpuAutoIsF32AndOneRankNeedsNoEndpoint) {
 
   EXPECT_FALSE(backend->is_cuda());
   EXPECT_EQ(backend->make_ops("auto").value()->activation_dtype(), DType::kF32);
-  EXPECT_EQ(backend->make_ops("fp4").error().message, "mode \"fp4\"; expected auto, f32 or device");
+  EXPECT_EQ(backend->make_ops("fp4").error().message,
+            "mode \"fp4\"; expected auto, f32, device or invariant");
   EXPECT_EQ(backend->open_endpoint(0, 1, "127.0.0.1").value(), nullptr);
   EXPECT_NE(backend->open_endpoint(0, 2, "127.0.0.1").value(), nullptr);
 }
