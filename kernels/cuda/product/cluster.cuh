@@ -16,20 +16,18 @@ __device__ __forceinline__ void cluster_barrier() {
           : "memory");
 }
 
-// Its two halves. The first is one where nothing that was written need be seen, but barriers that
-// fence_barriers() follows: a release for the cluster waits until the memory has acknowledged all
-// that this thread wrote.
+// Its two halves: what was written before the one is seen after the other.
+__device__ __forceinline__ void cluster_arrive() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+// The first half where nothing that was written need be seen, but barriers that fence_barriers()
+// follows: a release for the cluster waits until the memory has acknowledged all that this thread
+// wrote.
 __device__ __forceinline__ void cluster_arrive_relaxed() {
   asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
 __device__ __forceinline__ void cluster_wait() {
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
-}
-
-// The first half where nothing that was written need be seen: a release for the cluster waits until
-// the memory has acknowledged all that this thread wrote.
-__device__ __forceinline__ void cluster_arrive_relaxed() {
-  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
 
 // The same place in the shared memory of block `rank` of the cluster.
