@@ -60,8 +60,8 @@ ExpertsFewShape experts_few_shape(const ExpertsFewProblem& problem);
 const char* experts_few_refusal(const ExpertsFewProblem& problem);
 
 // Whether it is faster than a kernel for each product and one for the sum. H200, 8 of 256 experts a
-// token, 4096 x 512, weights cold: 1 token 15.1 us, otherwise 28.7; 2 tokens 26.1 and 46.7; 4 tokens
-// 49.2 and 75.7.
+// token, 4096 x 512, weights cold: 1 token 15.0 us, otherwise 28.7; 2 tokens 25.6 and 46.7; 4
+// tokens 47.5 and 75.7.
 bool experts_few_pays(int32_t num_tokens);
 
 }  // namespace mimo::kernels::cuda::product
