@@ -19,7 +19,7 @@
 // Warpgroup 0 fills a ring of stages, 128 weight rows and the block's tokens by 128 columns each,
 // and finds where the results go; warpgroups 1 and 2 multiply. The blocks of a cluster that have
 // the same columns bring a part of the weights each, for all of them; those that have the same
-// tokens send one another their sums, over the ring, when all have multiplied.
+// tokens send one another the sums that the other finishes, and keep their own.
 namespace mimo::kernels::cuda::product {
 namespace {
 
