@@ -66,11 +66,3 @@ function(mimo_program name)
                                            BUILD_RPATH "$ORIGIN/lib" INSTALL_RPATH "$ORIGIN/lib")
   install(TARGETS ${name} RUNTIME DESTINATION bin)
 endfunction()
-
-# Files whose time to compile is a header library's, not ours: instrumented builds leave them
-# unoptimised (CLI11: 40 s at -O1, 11 s in release).
-function(mimo_heavy_sources)
-  if(MIMO_SANITIZE)
-    set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS -O0)
-  endif()
-endfunction()
