@@ -87,7 +87,108 @@ def all_reduce_table():
     return text + (f"\n\n{source(found[0])}." if found else "")
 
 
-TABLES = {"step": step_table, "layers": layer_table, "kernels": kernel_table, "all-reduce": all_reduce_table}
+# What decode was to reach on an H200, one rank of tp 4: operation, shape, rows, context, the peer's
+# microseconds on the same GPU (a text is shown as it is, "cublaslt" is looked up), the mark in microseconds.
+MARKS = [
+    ("experts", "1024x4096", 256, 0, "DeepGEMM 301 + 164", 390),
+    ("experts", "1024x4096", 1, 0, "DeepGEMM 33.9 + 25.2, partly warm", 17),
+    ("qkv", "full", 1, 0, "DeepGEMM 9.4, product alone", 5.5),
+    ("qkv", "full", 16, 0, "DeepGEMM 8.2, product alone", 5.5),
+    ("qkv", "full", 64, 0, "DeepGEMM 7.7, product alone", 5.5),
+    ("qkv", "window", 1, 0, "DeepGEMM 9.4, product alone", 5.5),
+    ("qkv", "window", 16, 0, "DeepGEMM 8.4, product alone", 5.5),
+    ("qkv", "window", 64, 0, "DeepGEMM 7.9, product alone", 5.5),
+    ("o_proj", "4096x2048", 1, 0, "cublaslt", 6),
+    ("o_proj", "4096x2048", 16, 0, "cublaslt", 6),
+    ("o_proj", "4096x2048", 64, 0, "cublaslt", 6),
+    ("lm_head", "38144x4096", 1, 0, "cublaslt", 76.3),
+    ("lm_head", "38144x4096", 16, 0, "cublaslt", 76.3),
+    ("attention", "full decode B1", 1, 4096, "FA3 14.2", 6.5),
+    ("attention", "full decode B1", 1, 32768, "FA3 22.5", 10.5),
+    ("attention", "full decode B16", 16, 4096, "FA3 20.9", 15),
+    ("attention", "full decode B16", 16, 32768, "FA3 93", 84),
+    ("attention", "full decode B64", 64, 32768, "FA3 faults", 327.4),
+    ("attention", "window decode B1", 1, 4096, "FA3 10.6, no sinks", 4),
+    ("attention", "window decode B16", 16, 4096, "FA3 11.3, no sinks", 5),
+    ("attention", "window decode B64", 64, 4096, "", 7.5),
+    ("route", "256x4096", 1, 0, "", 5),
+    ("route", "256x4096", 16, 0, "", 5),
+    ("route", "256x4096", 64, 0, "", 5),
+    ("route", "256x4096", 256, 0, "", 5),
+]
+STEP_MARKS = {(1, 4096): 1.9, (16, 4096): 8.6, (64, 4096): 18, (256, 4096): 23,
+              (1, 32768): 2.0, (16, 32768): 9.3, (64, 32768): 20.5, (256, 32768): 33}
+ALL_REDUCE_MARKS = {8192: 5.5, 131072: 7, 524288: 9, 2097152: 15}
+
+
+def verdict(ours, mark):
+    return "reached" if ours <= mark * 1.005 else f"{100 * (ours / mark - 1):.0f} % over"
+
+
+def marks_table():
+    found = rows("kernel")
+
+    def figure(op, shape, tokens, context):
+        hits = [r for r in found if r["op"] == op and r["tokens"] == tokens and r["context"] == context
+                and r["shape"].startswith(shape)]
+        return hits[0]["us"] if hits else None
+
+    lines = []
+    for (batch, context), mark in STEP_MARKS.items():
+        hits = [r for r in rows("step") if "rank_of" in r and r.get("batch") == batch and r.get("context") == context
+                and "step_ms" in r]
+        if hits:
+            lines.append(["whole step", "48 layers", str(batch), str(context), "", f"{mark} ms",
+                          f"{hits[0]['step_ms']:.2f} ms", verdict(hits[0]["step_ms"], mark)])
+    for op, shape, tokens, context, peer, mark in MARKS:
+        ours = figure(op, shape, tokens, context)
+        if peer == "cublaslt":
+            theirs = figure("cublaslt " + op, shape, tokens, context)
+            peer = f"cuBLASLt {theirs:.1f}" if theirs else ""
+        if ours:
+            lines.append([op, shape, str(tokens), str(context) if context else "", peer, f"{mark} us", f"{ours:.1f} us",
+                          verdict(ours, mark)])
+    for shape in ("full", "window"):
+        for runs in (1, 16, 64):
+            for context in (4096, 32768):
+                one = figure("attention", f"{shape} decode B{runs}", runs, context)
+                for several in (2, 4):
+                    hits = [r for r in found if r["shape"] == f"{shape} decode B{runs} x {several} rows"
+                            and r["context"] == context]
+                    if one and hits:
+                        ratio = hits[0]["us"] / one
+                        lines.append(["attention", f"{shape} B{runs}, {several} rows each", str(runs * several),
+                                      str(context), "", f"1.15 x {one:.1f} us", f"{hits[0]['us']:.1f} us",
+                                      verdict(ratio, 1.15)])
+    norms = {r["tokens"]: r["us"] for r in found if r["op"] == "add_norm"}
+    best = {}
+    for r in rows("all_reduce"):
+        if r["ranks"] == 2 and r["kernel"] != "nccl":
+            best[r["bytes"]] = min(best.get(r["bytes"], 1e9), r["us"])
+    for size, mark in ALL_REDUCE_MARKS.items():
+        norm = norms.get(size // 8192)
+        if size in best and norm:
+            lines.append(["all-reduce, then add_norm", f"{size} bytes, 2 GPUs", str(size // 8192), "", "", f"{mark} us",
+                          f"{best[size]:.1f} + {norm:.1f} us", verdict(best[size] + norm, mark)])
+    text = table(["operation", "shape", "rows", "context", "peer, us", "mark", "here", ""], lines)
+    return text + (f"\n\n{source(found[0])}." if found else "")
+
+
+def counter_table():
+    found = rows("counters")
+    lines = []
+    for r in found:
+        stalls = ", ".join(f"{name} {value}" for name, value in r["stalls"].items())
+        lines.append([r["op"], str(r["tokens"]), str(r["context"]) if r["context"] else "", r["kernel"],
+                      f"{r.get('dram_read_mb', 0):.1f}", f"{r.get('dram_percent', 0):.0f} %",
+                      f"{r.get('warps_percent', 0):.0f} %", f"{r.get('issue_percent', 0):.0f} %",
+                      f"{r.get('blocks', 0):.0f}", f"{r.get('registers', 0):.0f}", stalls])
+    return table(["operation", "rows", "context", "kernel", "MB from DRAM", "of DRAM's peak", "warps", "issue slots",
+                  "blocks", "registers", "cycles stalled an instruction"], lines)
+
+
+TABLES = {"step": step_table, "layers": layer_table, "kernels": kernel_table, "all-reduce": all_reduce_table,
+          "marks": marks_table, "counters": counter_table}
 
 
 def filled(text):

@@ -4,7 +4,7 @@
 #
 #   tests/gpu.sh pack            where there is nvcc, with or without a GPU: builds, packs build/gpu.tar.xz
 #   tests/gpu.sh PART...         on the GPU machine: build kernels sanitize sanitize-groups model groups
-#                                server kernel-bench step-bench group-bench, or all (but build); uses build/gpu.tar.xz when it
+#                                server kernel-bench counters step-bench group-bench, or all (but build); uses build/gpu.tar.xz when it
 #                                is there and builds the preset gpu otherwise
 #
 # Results go to $OUT, or build/gpu-results.
@@ -238,6 +238,16 @@ part_groups() {
 part_kernel-bench() {
   "$kit/bench/kernel_bench" --commit "$commit" --out "$out/kernel_bench.json" ${KERNEL_BENCH:-} 2>&1 |
     tee "$out/kernel_bench.txt"
+}
+
+# Nsight Compute's counters of the operations that have a mark; where ncu is and may read them.
+part_counters() {
+  if python3 "$root/bench/counters.py" "$kit/bench/kernel_bench" "$out/counters.json" --commit "$commit" 2>&1 |
+    tee "$out/counters.txt"; then
+    passed=$((passed + 1))
+  else
+    failed+=(counters)
+  fi
 }
 
 part_step-bench() {

@@ -33,7 +33,8 @@ double fa3_us(const AttentionCase& c) {
 Line line_of(const RankShape& shape, const AttentionCase& c) {
   Line line{.op = "attention",
             .shape = std::string(c.full ? "full" : "window") +
-                     (c.rows > 8 ? " prefill" : " decode") + " B" + std::to_string(c.num_runs),
+                     (c.rows > 8 ? " prefill" : " decode") + " B" + std::to_string(c.num_runs) +
+                     (c.rows > 1 && c.rows <= 8 ? " x " + std::to_string(c.rows) + " rows" : ""),
             .tp = shape.tp,
             .num_tokens = int64_t{c.num_runs} * c.rows,
             .context = c.context};
@@ -56,6 +57,7 @@ void bench_case(KernelWorld& world, const RankShape& shape, const AttentionCase&
   const int32_t first_key = c.full ? 0 : std::max(0, c.context - c.rows - 127);
   const int32_t stride = (c.context + kPage - 1) / kPage - first_key / kPage;
   const Line line = line_of(shape, c);
+  if (!world.wants(line)) return;
   const int32_t sets = std::min(48, KernelWorld::cold_sets(line.bytes));
   const int64_t num_pages = int64_t{c.num_runs} * stride;
   const int64_t slots = num_pages * kv_heads * kPage;
@@ -114,6 +116,13 @@ void bench_attention(KernelWorld& world, const RankShape& shape) {
                                                                                     {64, 32768},
                                                                                     {256, 4096}}) {
       bench_case(world, shape, {full, num_runs, 1, context});
+    }
+    // A sequence's draft tokens beside its last: one step verifies them all.
+    for (const int32_t rows : {2, 4}) {
+      for (const int32_t num_runs : {1, 16, 64}) {
+        bench_case(world, shape, {full, num_runs, rows, 4096});
+        if (full) bench_case(world, shape, {full, num_runs, rows, 32768});
+      }
     }
     for (const int32_t rows : {2048, 8192, 32768}) bench_case(world, shape, {full, 1, rows, rows});
     bench_case(world, shape, {full, 1, 8192, 32768});

@@ -1,7 +1,8 @@
 // Every operation of one rank at the released model's shapes, weights cold, beside the peers'
 // figures.
 //
-//   kernel_bench [--tp 4,1,2,8] [--ops qkv,experts,...] [--out rows.json] [--commit HASH]
+//   kernel_bench [--tp 4,1,2,8] [--ops qkv,experts,...] [--tokens 1,16] [--contexts 4096]
+//                [--out rows.json] [--commit HASH]
 #include <cstdio>
 
 #include "base/log.h"
@@ -52,11 +53,13 @@ int run(const Arguments& arguments) {
                        {"gpu", gpu},
                        {"commit", arguments.text("commit", "unknown")},
                        {"date", today()}},
-                      arguments.text("ops", ""));
+                      {arguments.text("ops", ""), arguments.numbers("tokens", {}),
+                       arguments.numbers("contexts", {})});
     bench_products(world, shape);
     bench_experts(world, shape);
     bench_attention(world, shape);
     bench_rest(world, shape);
+    bench_cublas(world, shape);
     all.add_all(world.rows());
   }
   return all.write(out) ? 0 : 1;
@@ -66,8 +69,8 @@ int run(const Arguments& arguments) {
 }  // namespace mimo::bench
 
 int main(int argc, char** argv) {
-  const auto arguments =
-      mimo::bench::Arguments::parse(argc, argv, {"tp", "ops", "batch-invariant", "out", "commit"});
+  const auto arguments = mimo::bench::Arguments::parse(
+      argc, argv, {"tp", "ops", "tokens", "contexts", "batch-invariant", "out", "commit"});
   if (!arguments.has_value()) return 2;
   mimo::log_configure("kernel_bench", mimo::LogLevel::kWarning);
   return mimo::bench::run(*arguments);

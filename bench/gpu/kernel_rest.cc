@@ -29,6 +29,16 @@ void bench_add_norm(KernelWorld& world, const RankShape& shape) {
   }
 }
 
+// The experts whose products ask the router for their tile list.
+kernels::ExpertWeights narrow_experts(KernelWorld& world, const RankShape& shape, int32_t count) {
+  kernels::ExpertWeights out;
+  out.gate_up =
+      world.ops().random_stack({count, DType::kF8E4m3, 256, shape.hidden, 128}, 60).value();
+  out.down = world.ops().random_stack({count, DType::kF8E4m3, shape.hidden, 128, 128}, 61).value();
+  return out;
+}
+
+// With the tile list that the experts' products want, where they want one.
 void bench_route(KernelWorld& world, const RankShape& shape) {
   constexpr int32_t kExperts = 256;
   constexpr int32_t kSets = 48;  // 4.2 MB each
@@ -38,28 +48,38 @@ void bench_route(KernelWorld& world, const RankShape& shape) {
         world.ops().random_floats(int64_t{kExperts} * shape.hidden, 0.02f, 50 + i).value());
   }
   const float* const bias = world.ops().random_floats(kExperts, 0.01f, 4).value();
+  const kernels::ExpertWeights experts = narrow_experts(world, shape, kExperts);
   for (const int32_t num_tokens : {1, 16, 64, 256, 8192}) {
     const kernels::Rows x = world.normal_rows(num_tokens, shape.hidden);
     int32_t* const ids = world.array<int32_t>(int64_t{num_tokens} * 8);
     float* const out = world.array<float>(int64_t{num_tokens} * 8);
+    const auto route = [&](int32_t i) {
+      world.ops().route({.x = x.values,
+                         .weight = weights[static_cast<size_t>(i)],
+                         .bias = bias,
+                         .hidden = shape.hidden,
+                         .num_experts = kExperts,
+                         .experts_per_token = 8,
+                         .expert_ids = ids,
+                         .expert_weights = out,
+                         .num_tokens = num_tokens});
+    };
+    route(0);
+    world.ops().experts({.x = x,
+                         .experts = &experts,
+                         .expert_ids = ids,
+                         .expert_weights = out,
+                         .experts_per_token = 8,
+                         .out = world.array<uint16_t>(int64_t{num_tokens} * shape.hidden),
+                         .num_tokens = num_tokens});
     world.time({.op = "route",
-                .shape = "256x4096 f32, top 8",
+                .shape = "256x4096 f32, top 8, tile list",
                 .tp = shape.tp,
                 .num_tokens = num_tokens,
                 .bytes = 4.0 * kExperts * shape.hidden + 2.0 * num_tokens * shape.hidden,
                 .flops = 2.0 * kExperts * shape.hidden * num_tokens,
                 .roof_flops = 67e12},
-               num_tokens > 1024 ? 8 : kSets, [&](int32_t i) {
-                 world.ops().route({.x = x.values,
-                                    .weight = weights[static_cast<size_t>(i)],
-                                    .bias = bias,
-                                    .hidden = shape.hidden,
-                                    .num_experts = kExperts,
-                                    .experts_per_token = 8,
-                                    .expert_ids = ids,
-                                    .expert_weights = out,
-                                    .num_tokens = num_tokens});
-               });
+               num_tokens > 1024 ? 8 : kSets, route);
   }
 }
 

@@ -4,14 +4,15 @@
 
 namespace mimo::bench {
 
-void KernelWorld::time(const Line& line, int32_t count, const std::function<void(int32_t)>& body) {
-  const auto stream = static_cast<cudaStream_t>(ops_->stream().handle);
+void KernelWorld::time_on(cudaStream_t stream, const Line& line, int32_t count,
+                          const std::function<void(int32_t)>& body) {
+  if (!wants(line)) return;
   const Timing timing = time_in_graph(stream, count, body);
   const double seconds = timing.us * 1e-6;
   const double share_of_bytes = line.bytes / seconds / kRoofBytesPerSecond;
   const double share_of_flops = line.flops / seconds / line.roof_flops;
   std::printf(
-      "%-14s %-26s tp%d %6lld tok %7lld ctx %9.2f us  %7.0f GB/s %5.1f%%  %6.0f TF/s %5.1f%%",
+      "%-16s %-26s tp%d %6lld tok %7lld ctx %9.2f us  %7.0f GB/s %5.1f%%  %6.0f TF/s %5.1f%%",
       line.op.c_str(), line.shape.c_str(), line.tp, static_cast<long long>(line.num_tokens),
       static_cast<long long>(line.context), timing.us, line.bytes / seconds * 1e-9,
       share_of_bytes * 100, line.flops / seconds * 1e-12, share_of_flops * 100);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -44,16 +45,32 @@ struct Line {
 // The backend, its lasting buffers, and the results so far.
 class KernelWorld {
  public:
-  KernelWorld(std::unique_ptr<kernels::cuda::CudaOps> ops, std::vector<Field> common,
-              std::string only)
+  // Which lines are timed; an empty list names all.
+  struct Only {
+    std::string ops;  // "qkv,experts"
+    std::vector<int32_t> tokens;
+    std::vector<int32_t> contexts;
+  };
+
+  KernelWorld(std::unique_ptr<kernels::cuda::CudaOps> ops, std::vector<Field> common, Only only)
       : ops_(std::move(ops)), rows_(std::move(common)), only_(std::move(only)) {}
 
   kernels::cuda::CudaOps& ops() { return *ops_; }
   bool wants(const std::string& op) const {
-    return only_.empty() || ("," + only_ + ",").find("," + op + ",") != std::string::npos;
+    return only_.ops.empty() || ("," + only_.ops + ",").find("," + op + ",") != std::string::npos;
+  }
+  bool wants(const Line& line) const {
+    const auto named = [](const std::vector<int32_t>& all, int64_t value) {
+      return all.empty() || std::find(all.begin(), all.end(), value) != all.end();
+    };
+    return named(only_.tokens, line.num_tokens) && named(only_.contexts, line.context);
   }
   // body(i) uses weight set i.
-  void time(const Line& line, int32_t count, const std::function<void(int32_t)>& body);
+  void time(const Line& line, int32_t count, const std::function<void(int32_t)>& body) {
+    time_on(static_cast<cudaStream_t>(ops_->stream().handle), line, count, body);
+  }
+  void time_on(cudaStream_t stream, const Line& line, int32_t count,
+               const std::function<void(int32_t)>& body);
   const Rows& rows() const { return rows_; }
 
   template <typename T>
@@ -76,7 +93,7 @@ class KernelWorld {
  private:
   std::unique_ptr<kernels::cuda::CudaOps> ops_;
   Rows rows_;
-  const std::string only_;
+  const Only only_;
 };
 
 // Each times its operations at the shapes of one tp.
@@ -84,5 +101,7 @@ void bench_products(KernelWorld& world, const RankShape& shape);
 void bench_experts(KernelWorld& world, const RankShape& shape);
 void bench_attention(KernelWorld& world, const RankShape& shape);
 void bench_rest(KernelWorld& world, const RankShape& shape);
+// What cuBLASLt makes of the bf16 products, as the rows "cublaslt o_proj" and "cublaslt lm_head".
+void bench_cublas(KernelWorld& world, const RankShape& shape);
 
 }  // namespace mimo::bench
