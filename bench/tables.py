@@ -40,9 +40,12 @@ def cut(row):
 
 def step_table():
     found = [r for r in rows("step") if "step_ms" in r and "batch" in r]
+    shares = {(cut(r), r["batch"], r["context"]): f"{100 * r['share_of_step']:.0f} %"
+              for r in rows("step") if "collectives_us" in r}
     lines = [[cut(r), str(r["layers"]), str(r["batch"]), str(r["context"]), f"{r['step_ms']:.2f}",
-              f"{r['bytes'] / 1e9:.1f}", f"{100 * r['share_of_roof']:.0f} %"] for r in found]
-    text = table(["cut", "layers", "batch", "context", "ms a step", "GB read", "of 4.55 TB/s"], lines)
+              f"{r['bytes'] / 1e9:.1f}", f"{100 * r['share_of_roof']:.0f} %",
+              shares.get((cut(r), r["batch"], r["context"]), "")] for r in found]
+    text = table(["cut", "layers", "batch", "context", "ms a step", "GB read", "of 4.55 TB/s", "collectives"], lines)
     fills = [r for r in rows("step") if "prefill_tokens" in r]
     text += "\n\n" + table(["cut", "layers", "prompt tokens a step", "ms", "tokens/s"],
                            [[cut(r), str(r["layers"]), str(r["prefill_tokens"]), f"{r['step_ms']:.0f}",

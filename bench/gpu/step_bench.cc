@@ -87,8 +87,27 @@ class StepBench {
     } else {
       for (const LayerKindRow& row : kinds.value()) print_kind(row, batch, context);
     }
+    add_collectives(spans, batch, context);
     print_kernels(spans);
     return {};
+  }
+
+  // What the ranks' exchanges take of a traced step, waiting for one another included.
+  void add_collectives(const std::vector<KernelSpan>& spans, int32_t batch, int32_t context) {
+    double all = 0;
+    double exchanges = 0;
+    for (const KernelRow& row : by_kernel(spans)) {
+      const bool exchange = row.name.find("parallel::") != std::string::npos ||
+                            row.name.find("nccl") != std::string::npos;
+      all += row.us;
+      if (exchange) exchanges += row.us;
+    }
+    if (exchanges == 0) return;
+    if (says_) std::printf("  collectives %.1f us, %.1f%%\n", exchanges, exchanges / all * 100);
+    rows_.add({{"batch", batch},
+               {"context", context},
+               {"collectives_us", exchanges},
+               {"share_of_step", exchanges / all}});
   }
 
   void print_kind(const LayerKindRow& row, int32_t batch, int32_t context) {
