@@ -109,8 +109,9 @@ def main():
             row["commit"] = commit
             rows.append(row)
             print(" ".join(f"{k} {v}" for k, v in row.items() if k not in ("bench", "commit")), flush=True)
-    with open(out, "w") as file:
-        file.write("[\n" + ",\n".join(json.dumps(r) for r in rows) + "\n]\n")
+        # What was counted is kept when time runs out.
+        with open(out, "w") as file:
+            file.write("[\n" + ",\n".join(json.dumps(r) for r in rows) + "\n]\n")
     return 0 if rows else 1
 
 
