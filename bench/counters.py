@@ -16,23 +16,18 @@ import sys
 
 # operation of kernel_bench, rows, context (0: none), kernels counted
 CASES = [
-    ("qkv", 1, 0, "resident|slab|swap"),
-    ("qkv", 64, 0, "resident|slab|swap"),
-    ("qkv", 256, 0, "slab|resident|wgmma_tile|finish_qkv"),
-    ("o_proj", 1, 0, "resident"),
-    ("o_proj", 64, 0, "resident|nvjet|swap"),
-    ("lm_head", 1, 0, "swap"),
-    ("lm_head", 16, 0, "swap"),
-    ("experts", 1, 0, "experts_few"),
-    ("experts", 16, 0, "swap"),
-    ("experts", 256, 0, "swap"),
-    ("route", 16, 0, "few_kernel|split_kernel"),
-    ("route", 256, 0, "few_kernel|split_kernel"),
     ("attention", 1, 4096, "attention_stream"),
     ("attention", 1, 32768, "attention_stream"),
     ("attention", 16, 4096, "attention_stream"),
     ("attention", 16, 32768, "attention_stream"),
-    ("attention", 64, 32768, "attention_stream"),
+    ("route", 16, 0, "split_kernel"),
+    ("route", 256, 0, "cluster_kernel"),
+    ("qkv", 1, 0, "resident"),
+    ("qkv", 64, 0, "slab"),
+    ("lm_head", 16, 0, "swap"),
+    ("experts", 16, 0, "swap"),
+    ("experts", 1, 0, "experts_few"),
+    ("o_proj", 64, 0, "nvjet"),
 ]
 STALLS = ["long_scoreboard", "short_scoreboard", "barrier", "membar", "wait", "sleeping", "math_pipe_throttle",
           "lg_throttle", "mio_throttle", "gmma", "branch_resolving", "no_instruction"]
