@@ -199,8 +199,10 @@ template <typename Tile>
 __device__ __forceinline__ Spots start_finish(const ResidentArgs& p, Share<Tile> share,
                                               const uint8_t* shared, Barriers barriers) {
   const Parts<Tile> parts(p, share);
-  if (!has_spots(p.stream) || !has_part(p, parts, first_part())) return {};
+  if (!has_spots(p.stream)) return {};
+  // Also for the parts that come after a first one of no tokens.
   if (p.stream.out_kind == StreamOut::kQkv) device::wait_parity(barriers.places(), 0);
+  if (!has_part(p, parts, first_part())) return {};
   return find_spots<Tile>(p, parts, first_part(), shared);
 }
 
