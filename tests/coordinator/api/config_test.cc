@@ -77,7 +77,7 @@ TEST(Config, RefusesWrongTypesAndBounds) {
   EXPECT_EQ(set("experts=rows"),
             "experts = \"rows\": expected one of \"\", \"columns\", \"whole\"");
   EXPECT_EQ(set("engine.mode=f16"),
-            "engine.mode = \"f16\": expected one of \"auto\", \"f32\", \"device\"");
+            "engine.mode = \"f16\": expected one of \"auto\", \"f32\", \"device\", \"invariant\"");
   EXPECT_EQ(set("api.listen=localhost"),
             "api.listen = \"localhost\": expected host:port, port 0 to 65535");
   EXPECT_EQ(set("cluster.heartbeat_timeout_s=0.2"),
