@@ -16,10 +16,10 @@ constexpr int32_t kKeyBlock = 64;
 constexpr int32_t kWindowKeysMax = 144;
 // Fewer keys are not worth a split: their merge costs as much as their reading. Untuned.
 constexpr int32_t kSplitKeysMin = 128;
-// The batch-invariant mode's: a sequence is cut by its own length alone, into at most so many splits
-// of at least so many keys. H200, one full layer, us, with 256, 512 and 1024 keys: 1 run of 4k 16.4,
-// 20.7, 33.8; 64 runs 76, 68, 57; 256 runs 237, 204, 197. With 64 splits 1 run of 32k takes 30
-// instead of 36, 16 runs 122 instead of 105.
+// The batch-invariant mode's: a sequence is cut by its own length alone, into at most so many
+// splits of at least so many keys. H200, one full layer, us, with 256, 512 and 1024 keys: 1 run of
+// 4k 16.4, 20.7, 33.8; 64 runs 76, 68, 57; 256 runs 237, 204, 197. With 64 splits 1 run of 32k
+// takes 30 instead of 36, 16 runs 122 instead of 105.
 constexpr int32_t kInvariantSplits = 32;
 constexpr int32_t kInvariantSplitKeys = 512;
 
