@@ -56,7 +56,7 @@ def launches(text):
     if start < 0:
         return out
     for line in csv.DictReader(io.StringIO(text[start:])):
-        launch = out.setdefault(line["ID"], {"kernel": line["Kernel Name"].split("(")[0].split("<")[0]})
+        launch = out.setdefault(line["ID"], {"kernel": line["Kernel Name"].removeprefix("void ").split("(")[0].split("<")[0]})
         try:
             launch[line["Metric Name"]] = float(line["Metric Value"].replace(",", "")) * BASE.get(line["Metric Unit"], 1)
         except ValueError:
