@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstdint>
+
+namespace mimo::chat {
+
+// What a template may take. A chat of 2,000 tokens takes some thousand steps; these bounds end a
+// template that runs away in well under a second.
+struct TemplateLimits {
+  int64_t source_bytes_max = 1 << 20;
+  // Of the rendered text, and of every string made on the way.
+  int64_t output_bytes_max = 32 << 20;
+  // One for each operation, item looked at and 16 bytes made.
+  int64_t steps_max = 10'000'000;
+  // Nesting of the source's statements and expressions, and of lists and dicts.
+  int32_t nesting_max = 128;
+  // Nesting of macro calls.
+  int32_t calls_max = 40;
+};
+
+}  // namespace mimo::chat
