@@ -26,8 +26,7 @@ Result<std::vector<Value>> bind(const Arguments& arguments, std::string_view who
     while (i < names.size() && names.begin()[i] != name) ++i;
     if (i == names.size())
       return invalid_argument(std::string(who) + " has no argument '" + name + "'");
-    if (given[i])
-      return invalid_argument(std::string(who) + " got argument '" + name + "' twice");
+    if (given[i]) return invalid_argument(std::string(who) + " got argument '" + name + "' twice");
     bound[i] = value;
     given[i] = true;
   }
@@ -44,7 +43,8 @@ Result<std::vector<Value>> bind_positional(const Arguments& arguments, std::stri
     return invalid_argument(std::string(who) + " takes no argument by name, got '" +
                             arguments.named.front().first + "'");
   const size_t given = arguments.positional.size();
-  if (given < num_required || given > num_max) return wrong_count(who, given, num_required, num_max);
+  if (given < num_required || given > num_max)
+    return wrong_count(who, given, num_required, num_max);
   std::vector<Value> bound = arguments.positional;
   bound.resize(num_max);
   return bound;

@@ -149,8 +149,8 @@ Result<Value> add_sequences(Machine& machine, const Value& a, const Value& b) {
 
 Result<Value> repeat(Machine& machine, const Value& value, int64_t times) {
   times = std::max<int64_t>(times, 0);
-  const auto size = static_cast<int64_t>(value.is_text() ? value.as_text().size()
-                                                         : value.items().size());
+  const auto size =
+      static_cast<int64_t>(value.is_text() ? value.as_text().size() : value.items().size());
   if (size > 0 && times > std::numeric_limits<int64_t>::max() / size) return machine.exhausted();
   if (value.is_text()) {
     TRY(machine.fits(size * times));
@@ -169,8 +169,8 @@ Result<Value> repeat(Machine& machine, const Value& value, int64_t times) {
 }  // namespace
 
 const char* symbol(Operator op) {
-  constexpr const char* kSymbols[] = {"+",  "-", "*",  "/", "//", "%",  "**",    "==",
-                                      "!=", "<", "<=", ">", ">=", "in", "not in"};
+  constexpr const char* kSymbols[] = {
+      "+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", "<=", ">", ">=", "in", "not in"};
   return kSymbols[static_cast<size_t>(op)];
 }
 

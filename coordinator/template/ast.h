@@ -87,6 +87,18 @@ struct Expr {
   VariableRef variable;
 };
 
+// Calls visit(child) for every expression right below.
+template <typename Visit>
+void for_each_child(const Expr& expr, const Visit& visit) {
+  for (const ExprPtr& item : expr.items) {
+    if (item != nullptr) visit(*item);
+  }
+  for (const ExprPtr& item : expr.call.positional) visit(*item);
+  for (const auto& [name, item] : expr.call.named) visit(*item);
+  if (expr.call.more != nullptr) visit(*expr.call.more);
+  if (expr.call.more_named != nullptr) visit(*expr.call.more_named);
+}
+
 enum class StmtKind : uint8_t {
   kData,      // text
   kPrint,     // value
@@ -128,10 +140,10 @@ struct Stmt {
   std::vector<ExprPtr> values;
   Routine routine;
 
-  ExprPtr test_target;  // target, with the variables of for's test
-  Scope scope;          // the body's
-  Scope test_scope;     // of for's test
-  Scope other_scope;    // of for's else
+  ExprPtr test_target;     // target, with the variables of for's test
+  Scope scope;             // the body's
+  Scope test_scope;        // of for's test
+  Scope other_scope;       // of for's else
   int32_t loop_slot = -1;  // of `loop`; -1: the body does not speak of it
 };
 

@@ -153,6 +153,10 @@ Result<Value> find_attribute(Machine& machine, const Value& value, std::string_v
       if (name == "imag") return Value::integer(0);
       if (name == "denominator") return Value::integer(1);
       break;
+    case Value::Kind::kFloat:
+      if (name == "real") return value;
+      if (name == "imag") return Value::real(0);
+      break;
     default:
       break;
   }
@@ -220,7 +224,8 @@ Result<Value> follow_path(Machine& machine, Value value, const Value& path, cons
     const size_t end = std::min(parts.find('.', start), parts.size());
     const std::string_view part = parts.substr(start, end - start);
     int64_t index = 0;
-    const Value key = is_index(part, &index) ? Value::integer(index) : Value::text(std::string(part));
+    const Value key =
+        is_index(part, &index) ? Value::integer(index) : Value::text(std::string(part));
     TRY_ASSIGN(value, get_item(machine, value, key));
     if (has_fallback && value.is_undefined()) value = fallback;
     start = end + 1;

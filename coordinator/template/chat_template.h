@@ -13,9 +13,9 @@ namespace mimo::chat {
 
 struct Program;
 
-// A chat template as Hugging Face checkpoints ship it: Jinja as transformers sets it up (trim_blocks,
-// lstrip_blocks, `generation` blocks, break and continue, tojson as plain JSON, raise_exception,
-// strftime_now, nothing that changes a list or a dict).
+// A chat template as Hugging Face checkpoints ship it: Jinja as transformers sets it up
+// (trim_blocks, lstrip_blocks, `generation` blocks, break and continue, tojson as plain JSON,
+// raise_exception, strftime_now, nothing that changes a list or a dict).
 //
 // Thread:    any; render() changes nothing.
 // Invariant: every rendering ends within the limits, whatever the template and the context are.

@@ -79,21 +79,48 @@ constexpr std::array<Named, 5> kDictMethods{{
 }};
 
 // What Python's list and dict have besides, and what every object of theirs has.
-constexpr std::array<std::string_view, 8> kListForbidden{
-    "append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"};
+constexpr std::array<std::string_view, 8> kListForbidden{"append", "clear",  "extend",  "insert",
+                                                         "pop",    "remove", "reverse", "sort"};
 constexpr std::array<std::string_view, 6> kDictForbidden{"clear",   "fromkeys",   "pop",
                                                          "popitem", "setdefault", "update"};
-constexpr std::array<std::string_view, 38> kInternal{
-    "__class__",      "__class_getitem__", "__contains__",  "__delattr__",
-    "__delitem__",    "__dir__",           "__doc__",       "__eq__",
-    "__format__",     "__ge__",            "__getattribute__", "__getitem__",
-    "__getstate__",   "__gt__",            "__hash__",      "__init__",
-    "__init_subclass__", "__ior__",        "__iter__",      "__le__",
-    "__len__",        "__lt__",            "__ne__",        "__new__",
-    "__or__",         "__reduce__",        "__reduce_ex__", "__repr__",
-    "__reversed__",   "__ror__",           "__setattr__",   "__setitem__",
-    "__sizeof__",     "__str__",           "__subclasshook__", "__add__",
-    "__mul__",        "__rmul__"};
+constexpr std::array<std::string_view, 38> kInternal{"__class__",
+                                                     "__class_getitem__",
+                                                     "__contains__",
+                                                     "__delattr__",
+                                                     "__delitem__",
+                                                     "__dir__",
+                                                     "__doc__",
+                                                     "__eq__",
+                                                     "__format__",
+                                                     "__ge__",
+                                                     "__getattribute__",
+                                                     "__getitem__",
+                                                     "__getstate__",
+                                                     "__gt__",
+                                                     "__hash__",
+                                                     "__init__",
+                                                     "__init_subclass__",
+                                                     "__ior__",
+                                                     "__iter__",
+                                                     "__le__",
+                                                     "__len__",
+                                                     "__lt__",
+                                                     "__ne__",
+                                                     "__new__",
+                                                     "__or__",
+                                                     "__reduce__",
+                                                     "__reduce_ex__",
+                                                     "__repr__",
+                                                     "__reversed__",
+                                                     "__ror__",
+                                                     "__setattr__",
+                                                     "__setitem__",
+                                                     "__sizeof__",
+                                                     "__str__",
+                                                     "__subclasshook__",
+                                                     "__add__",
+                                                     "__mul__",
+                                                     "__rmul__"};
 
 template <typename Names>
 bool is_among(const Names& names, std::string_view name) {

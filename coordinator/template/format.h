@@ -19,10 +19,10 @@ Result<Value> brace_format(Machine& machine, const Value& format, const Argument
 // How a number or string is laid out: what both ways of formatting come down to.
 struct Layout {
   std::string fill = " ";
-  char align = 0;        // '<', '>', '^', '=' (between sign and digits), 0: the type's own
-  char sign = '-';       // '-', '+', ' '
+  char align = 0;   // '<', '>', '^', '=' (between sign and digits), 0: the type's own
+  char sign = '-';  // '-', '+', ' '
   bool alternate = false;
-  char group = 0;        // ',' or '_' between thousands
+  char group = 0;  // ',' or '_' between thousands
   int64_t width = 0;
   int64_t precision = -1;
   char type = 0;

@@ -157,9 +157,8 @@ Result<Value> strftime_now(Machine& machine, const Arguments& arguments) {
 Value find_global(std::string_view name) {
   using Body = Result<Value> (*)(Machine&, const Arguments&);
   static const std::unordered_map<std::string_view, Body> functions{
-      {"cycler", make_cycler},   {"dict", make_dict},
-      {"joiner", make_joiner},   {"namespace", make_namespace},
-      {"range", range},          {"raise_exception", raise_exception},
+      {"cycler", make_cycler},        {"dict", make_dict}, {"joiner", make_joiner},
+      {"namespace", make_namespace},  {"range", range},    {"raise_exception", raise_exception},
       {"strftime_now", strftime_now},
   };
   const auto found = functions.find(name);

@@ -56,18 +56,18 @@ Result<void> Interpreter::assign(const Expr& target, Value value) {
   if (target.kind == ExprKind::kMember) {
     auto* name_space = variable(target.variable).as<Namespace>();
     if (name_space == nullptr)
-      return located(target.line, invalid_argument("cannot assign attribute '" + target.attribute +
-                                                   "' of '" + target.name +
-                                                   "', which is no namespace"));
+      return located(target.line,
+                     invalid_argument("cannot assign attribute '" + target.attribute + "' of '" +
+                                      target.name + "', which is no namespace"));
     name_space->set(target.attribute, std::move(value));
     return {};
   }
   auto items = items_of(machine_, value);
   if (!items.ok()) return located(target.line, items.error());
   if (items.value().size() != target.items.size())
-    return located(target.line, invalid_argument(std::to_string(items.value().size()) +
-                                                 " values for " +
-                                                 std::to_string(target.items.size()) + " names"));
+    return located(target.line,
+                   invalid_argument(std::to_string(items.value().size()) + " values for " +
+                                    std::to_string(target.items.size()) + " names"));
   for (size_t i = 0; i < target.items.size(); ++i)
     TRY(assign(*target.items[i], std::move(items.value()[i])));
   return {};
@@ -140,6 +140,12 @@ Result<Interpreter::Flow> Interpreter::run_plain(const Stmt& stmt) {
   return Flow::kNext;
 }
 
+// What a block gives has to be a string already.
+Result<void> Interpreter::append_text(const Value& value) {
+  if (value.is_text()) return append_str(machine_, value, out_);
+  return invalid_argument(std::string("a block gives ") + value.type_name() + ", expected str");
+}
+
 // {% set x %} and {% filter f %}: the body's text, through the filters.
 Result<Interpreter::Flow> Interpreter::run_captured(const Stmt& stmt) {
   std::string text;
@@ -155,7 +161,7 @@ Result<Interpreter::Flow> Interpreter::run_captured(const Stmt& stmt) {
     TRY_ASSIGN(value, evaluate(*stmt.value));
   }
   if (stmt.kind == StmtKind::kFilter) {
-    TRY(append_str(machine_, value, out_));
+    TRY(append_text(value));
   } else {
     TRY(assign(*stmt.target, std::move(value)));
   }
@@ -169,8 +175,7 @@ Result<Interpreter::Flow> Interpreter::run_with(const Stmt& stmt) {
     values.push_back(std::move(value));
   }
   enter(stmt.scope);
-  for (size_t i = 0; i < values.size(); ++i)
-    TRY(assign(*stmt.params[i], std::move(values[i])));
+  for (size_t i = 0; i < values.size(); ++i) TRY(assign(*stmt.params[i], std::move(values[i])));
   return run_block(stmt.body);
 }
 
@@ -183,7 +188,7 @@ Result<Interpreter::Flow> Interpreter::run_call(const Stmt& stmt) {
   }
   const Value caller = make_object<MacroObject>(*this, stmt, here_);
   TRY_ASSIGN(const Value value, call(*stmt.value, &caller));
-  TRY(append_str(machine_, value, out_));
+  TRY(append_text(value));
   return Flow::kNext;
 }
 
@@ -213,7 +218,8 @@ Result<std::shared_ptr<Iterator>> Interpreter::tested(const Stmt& loop,
     here_ = outside;
     return found;
   };
-  TRY_ASSIGN(const Value made, machine_.object(std::make_shared<Generator>(std::move(next), depth)));
+  TRY_ASSIGN(const Value made,
+             machine_.object(std::make_shared<Generator>(std::move(next), depth)));
   return iterate(made);
 }
 

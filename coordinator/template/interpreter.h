@@ -43,6 +43,7 @@ class Interpreter final {
   Result<Flow> run_captured(const Stmt& stmt);
   Result<Flow> run_with(const Stmt& stmt);
   Result<Flow> run_call(const Stmt& stmt);
+  Result<void> append_text(const Value& value);
   Result<std::shared_ptr<Iterator>> tested(const Stmt& loop, std::shared_ptr<Iterator> source);
   Result<void> bind_parameters(const Stmt& macro, const Arguments& arguments, Activation* inside);
   Result<void> bind_rest(const Stmt& macro, std::vector<std::pair<std::string, Value>> named,

@@ -92,7 +92,8 @@ Result<std::string> lay_out_integer(Machine& machine, int64_t value, const Layou
     return padded(machine, layout, align, "", character);
   }
   const bool negative = value < 0;
-  const uint64_t magnitude = negative ? 0 - static_cast<uint64_t>(value) : static_cast<uint64_t>(value);
+  const uint64_t magnitude =
+      negative ? 0 - static_cast<uint64_t>(value) : static_cast<uint64_t>(value);
   uint32_t base = 10;
   if (type == 'x' || type == 'X') base = 16;
   if (type == 'o') base = 8;

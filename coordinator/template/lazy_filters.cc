@@ -7,6 +7,7 @@
 
 #include "coordinator/template/attributes.h"
 #include "coordinator/template/object.h"
+#include "coordinator/template/operators.h"
 #include "coordinator/template/registry.h"
 #include "coordinator/template/unicode.h"
 
@@ -184,20 +185,19 @@ Result<Value> unique(Machine& machine, const Value& subject, const Arguments& ar
 
 Result<Value> batch(Machine& machine, const Value& subject, const Arguments& arguments) {
   TRY_ASSIGN(const auto given, bind(arguments, "filter 'batch'", {"linecount", "fill_with"}, 1));
-  auto next = [late = Late(subject), count = given[0], fill = given[1], started = false,
-               ended = false, pending = Values()](Machine& m, Value* out) mutable -> Result<bool> {
+  auto next = [late = Late(subject), count = given[0], fill = given[1], ended = false,
+               pending = Values()](Machine& m, Value* out) mutable -> Result<bool> {
     if (ended) return false;
     Value item;
     while (true) {
       TRY_ASSIGN(const bool more, late.next(m, &item));
       if (!more) break;
-      // Any number compares with a count; only one that is whole is ever reached.
-      TRY_ASSIGN(const int64_t most, to_integer(count, 0, "batch's linecount"));
-      const bool full = static_cast<int64_t>(pending.size()) == most;
+      // As in Python the count may be anything; only a number is ever reached.
+      const Value size = Value::integer(static_cast<int64_t>(pending.size()));
+      TRY_ASSIGN(const bool full, equals(m, size, count));
       Values line;
       if (full) std::swap(line, pending);
       pending.push_back(item);
-      started = true;
       if (!full) continue;
       TRY_ASSIGN(*out, m.list(std::move(line)));
       return true;

@@ -93,7 +93,8 @@ class Lexer final {
         pass(source_.size() - at_);
         return {};
       }
-      if (tag + 1 < source_.size() && std::string_view("{%#").find(source_[tag + 1]) != std::string_view::npos)
+      if (tag + 1 < source_.size() &&
+          std::string_view("{%#").find(source_[tag + 1]) != std::string_view::npos)
         break;
       ++tag;
     }
@@ -147,7 +148,8 @@ class Lexer final {
   }
 
   Result<void> raw() {
-    for (size_t at = source_.find("{%", at_); at != std::string::npos; at = source_.find("{%", at + 1)) {
+    for (size_t at = source_.find("{%", at_); at != std::string::npos;
+         at = source_.find("{%", at + 1)) {
       const char sign = sign_at(at + 2);
       size_t end = at + (sign == '\0' ? 2 : 3);
       end += spaces(end);
@@ -218,16 +220,16 @@ class Lexer final {
         "]",  "(",  ")",  "{",  "}",  ">",  "<", "=", ".", ":", "|", ",", ";"};
     const auto found = std::find_if(kSigns.begin(), kSigns.end(),
                                     [this](std::string_view sign) { return sees(sign); });
-    if (found == kSigns.end())
-      return at_line(line_, "unexpected character " + rest_of_line());
+    if (found == kSigns.end()) return at_line(line_, "unexpected character " + rest_of_line());
     const char c = found->front();
     if (c == '(') open->push_back(')');
     if (c == '[') open->push_back(']');
     if (c == '{') open->push_back('}');
     if (c == ')' || c == ']' || c == '}') {
       if (open->empty() || open->back() != c)
-        return at_line(line_, std::string("unexpected '") + c + "'" +
-                                  (open->empty() ? "" : std::string(", expected '") + open->back() + "'"));
+        return at_line(line_,
+                       std::string("unexpected '") + c + "'" +
+                           (open->empty() ? "" : std::string(", expected '") + open->back() + "'"));
       open->pop_back();
     }
     push(TokenKind::kOperator, std::string(*found));
@@ -294,7 +296,8 @@ class Lexer final {
     const std::string text = without_underscores(end);
     double value = 0;
     const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (read.ec != std::errc() && text.find("e-") == std::string::npos && text.find("E-") == std::string::npos)
+    if (read.ec != std::errc() && text.find("e-") == std::string::npos &&
+        text.find("E-") == std::string::npos)
       return at_line(line_, "the number " + text + " is too large");
     push(TokenKind::kFloat, text);
     tokens_.back().real = value;
@@ -319,13 +322,14 @@ class Lexer final {
     if (base == 10) {
       // A leading zero is followed by zeros only.
       const bool zero = source_[at_] == '0';
-      end = zero ? digits(at_, [](char c) { return c == '0'; }, false)
+      end = zero ? digits(
+                       at_, [](char c) { return c == '0'; }, false)
                  : digits(at_, is_ascii_digit, false);
     }
     const std::string text = without_underscores(end);
     int64_t value = 0;
-    const auto read = std::from_chars(text.data() + (base == 10 ? 0 : 2), text.data() + text.size(),
-                                      value, base);
+    const auto read =
+        std::from_chars(text.data() + (base == 10 ? 0 : 2), text.data() + text.size(), value, base);
     if (read.ec != std::errc())
       return at_line(line_, "the number " + text + " is larger than 64 bits");
     push(TokenKind::kInteger, text);

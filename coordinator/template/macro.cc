@@ -93,8 +93,7 @@ Result<void> Interpreter::bind_parameters(const Stmt& macro, const Arguments& ar
   const size_t first_default = num_params - routine.defaults.size();
   for (size_t i = 0; i < num_params; ++i) {
     if (given[i]) continue;
-    Value value =
-        Value::undefined("parameter '" + routine.params[i]->name + "' was not provided");
+    Value value = Value::undefined("parameter '" + routine.params[i]->name + "' was not provided");
     if (i >= first_default) {
       TRY_ASSIGN(value, evaluate(*routine.defaults[i - first_default]));
     }
@@ -112,8 +111,9 @@ Result<void> Interpreter::bind_rest(const Stmt& macro,
   const std::string who = macro.text.empty() ? "a call block's body" : "macro '" + macro.text + "'";
   if (routine.caller_slot >= 0) {
     Value caller = Value::undefined("no caller is defined");
-    const auto found = std::find_if(named.begin(), named.end(),
-                                    [](const auto& argument) { return argument.first == "caller"; });
+    const auto found = std::find_if(named.begin(), named.end(), [](const auto& argument) {
+      return argument.first == "caller";
+    });
     if (found != named.end()) {
       if (!found->second.is_none()) caller = std::move(found->second);
       named.erase(found);

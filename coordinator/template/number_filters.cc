@@ -35,8 +35,7 @@ std::optional<std::string> plain_number(std::string_view text) {
     const char32_t c = text::next_code_point(inner, &at);
     if (c == '_') {
       size_t peek = at;
-      const bool before_digit =
-          at < inner.size() && is_alnum(text::next_code_point(inner, &peek));
+      const bool before_digit = at < inner.size() && is_alnum(text::next_code_point(inner, &peek));
       if (!after_digit || !before_digit) return std::nullopt;
       after_digit = false;
       continue;
@@ -112,11 +111,10 @@ Result<Value> integer(Machine&, const Value& subject, const Arguments& arguments
   if (subject.is_float())
     return std::isnan(subject.as_real()) ? fallback : whole(subject.as_real());
   if (!subject.is_text()) return fallback;
-  if (!given[1].is_missing() && !given[1].is_integer()) {
-    if (given[1].is_undefined()) return invalid_argument(given[1].undefined_reason());
-  }
   int64_t value = 0;
-  const int64_t base = given[1].is_missing() ? 10 : given[1].is_integer() ? given[1].as_integer() : 1;
+  const int64_t base = given[1].is_missing()   ? 10
+                       : given[1].is_integer() ? given[1].as_integer()
+                                               : 1;
   if (base == 0 || (base >= 2 && base <= 36)) {
     switch (read_integer(subject.as_text(), base, &value)) {
       case Read::kNumber:
@@ -189,8 +187,7 @@ Result<Value> rounded(Machine& machine, const Value& subject, const Arguments& a
     return Value::real(round_real(subject.as_real(), digits));
   }
   const Value digits = given[0].is_missing() ? Value::integer(0) : given[0];
-  TRY_ASSIGN(const Value unit,
-             compute(machine, Operator::kPower, Value::integer(10), digits));
+  TRY_ASSIGN(const Value unit, compute(machine, Operator::kPower, Value::integer(10), digits));
   TRY_ASSIGN(Value scaled, compute(machine, Operator::kMultiply, subject, unit));
   if (scaled.is_float()) {
     const double value = scaled.as_real();

@@ -168,7 +168,8 @@ int64_t RangeObject::size() const {
 }
 
 bool RangeObject::contains(int64_t value) const {
-  const bool inside = step_ > 0 ? value >= start_ && value < stop_ : value <= start_ && value > stop_;
+  const bool inside =
+      step_ > 0 ? value >= start_ && value < stop_ : value <= start_ && value > stop_;
   return inside && (value - start_) % step_ == 0;
 }
 
@@ -192,11 +193,12 @@ Result<bool> RangeObject::attribute(Machine&, std::string_view name, Value* valu
 }
 
 std::shared_ptr<Iterator> RangeObject::iterate(const Value&) {
-  return std::make_shared<Generator>([range = *this, i = int64_t{0}](Machine&, Value* item) mutable {
-    if (i >= range.size()) return false;
-    *item = Value::integer(range.at(i++));
-    return true;
-  });
+  return std::make_shared<Generator>(
+      [range = *this, i = int64_t{0}](Machine&, Value* item) mutable {
+        if (i >= range.size()) return false;
+        *item = Value::integer(range.at(i++));
+        return true;
+      });
 }
 
 const char* DictView::type_name() const {

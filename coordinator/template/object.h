@@ -77,7 +77,8 @@ Result<bool> truth(Machine& machine, const Value& value);
 // range(start, stop, step).
 class RangeObject final : public Object {
  public:
-  RangeObject(int64_t start, int64_t stop, int64_t step) : start_(start), stop_(stop), step_(step) {}
+  RangeObject(int64_t start, int64_t stop, int64_t step)
+      : start_(start), stop_(stop), step_(step) {}
 
   const char* type_name() const override { return "range"; }
   Result<std::string> repr(Machine& machine) const override;

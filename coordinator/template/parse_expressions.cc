@@ -243,7 +243,7 @@ Result<ExprPtr> Parser::primary(bool with_member) {
       break;
   }
   if (take("(")) {
-    TRY_ASSIGN(ExprPtr inner, tuple(false, true, true, ""));
+    TRY_ASSIGN(ExprPtr inner, tuple(false, true, true));
     TRY(expect(")"));
     return inner;
   }
@@ -253,16 +253,14 @@ Result<ExprPtr> Parser::primary(bool with_member) {
 }
 
 Result<ExprPtr> Parser::tuple(bool simple, bool with_condition, bool in_parentheses,
-                              std::string_view end, bool with_member) {
+                              bool with_member) {
   const int32_t line = now().line;
   ExprPtr node = make(ExprKind::kTuple, line);
   bool has_comma = false;
   while (true) {
     if (!node->items.empty()) TRY(expect(","));
     const TokenKind kind = now().kind;
-    if (kind == TokenKind::kPrintEnd || kind == TokenKind::kBlockEnd || now().is(")") ||
-        (!end.empty() && now().is_name(end)))
-      break;
+    if (kind == TokenKind::kPrintEnd || kind == TokenKind::kBlockEnd || now().is(")")) break;
     TRY_ASSIGN(ExprPtr item, simple ? primary(with_member) : expression(with_condition));
     node->items.push_back(std::move(item));
     if (!now().is(",")) break;

@@ -84,7 +84,7 @@ Result<Block> Parser::block(Names ends) {
     } else if (token.kind == TokenKind::kPrintBegin) {
       StmtPtr print = make(StmtKind::kPrint, token.line);
       move();
-      TRY_ASSIGN(print->value, tuple(false, true, false, ""));
+      TRY_ASSIGN(print->value, tuple(false, true, false));
       if (now().kind != TokenKind::kPrintEnd) return unexpected("'}}'");
       move();
       result.push_back(std::move(print));
@@ -129,6 +129,7 @@ Result<StmtPtr> Parser::statement() {
   if (name == "call") return parse_call();
   if (name == "filter") return parse_filter_block();
   if (name == "generation") return parse_generation();
+  if (name == "print") return parse_print();
   if (name == "break") return parse_loop_control(StmtKind::kBreak);
   if (name == "continue") return parse_loop_control(StmtKind::kContinue);
   return at_line(now().line, "the tag '" + name + "' is not expected here or not supported");
@@ -138,7 +139,7 @@ Result<StmtPtr> Parser::parse_if() {
   StmtPtr node = make(StmtKind::kIf, now().line);
   move();
   ++soft_;
-  TRY_ASSIGN(node->value, tuple(false, false, false, ""));
+  TRY_ASSIGN(node->value, tuple(false, false, false));
   TRY_ASSIGN(node->body, body({"elif", "else", "endif"}));
   --soft_;
   if (now().is_name("elif")) {
@@ -162,10 +163,10 @@ Result<StmtPtr> Parser::parse_if() {
 Result<StmtPtr> Parser::parse_for() {
   StmtPtr node = make(StmtKind::kFor, now().line);
   move();
-  TRY_ASSIGN(node->target, assign_target(false, "in"));
+  TRY_ASSIGN(node->target, assign_target(false));
   TRY(expect_keyword("in"));
   const int32_t soft = std::exchange(soft_, 0);
-  TRY_ASSIGN(node->value, tuple(false, false, false, "recursive"));
+  TRY_ASSIGN(node->value, tuple(false, false, false));
   if (take_name("if")) {
     TRY_ASSIGN(node->test, expression());
   }
@@ -187,9 +188,9 @@ Result<StmtPtr> Parser::parse_for() {
 Result<StmtPtr> Parser::parse_set() {
   StmtPtr node = make(StmtKind::kSet, now().line);
   move();
-  TRY_ASSIGN(node->target, assign_target(true, ""));
+  TRY_ASSIGN(node->target, assign_target(true));
   if (take("=")) {
-    TRY_ASSIGN(node->value, tuple(false, true, false, ""));
+    TRY_ASSIGN(node->value, tuple(false, true, false));
     return node;
   }
   node->kind = StmtKind::kSetBlock;
@@ -206,7 +207,7 @@ Result<StmtPtr> Parser::parse_with() {
   move();
   while (now().kind != TokenKind::kBlockEnd) {
     if (!node->params.empty()) TRY(expect(","));
-    TRY_ASSIGN(ExprPtr param, assign_target(false, ""));
+    TRY_ASSIGN(ExprPtr param, assign_target(false));
     TRY(expect("="));
     TRY_ASSIGN(ExprPtr value, expression());
     node->params.push_back(std::move(param));
@@ -295,6 +296,22 @@ Result<StmtPtr> Parser::parse_generation() {
   return node;
 }
 
+// {% print a, b %}: what {{ a ~ b }} gives.
+Result<StmtPtr> Parser::parse_print() {
+  StmtPtr node = make(StmtKind::kPrint, now().line);
+  move();
+  ExprPtr all = std::make_unique<Expr>();
+  all->kind = ExprKind::kConcat;
+  all->line = node->line;
+  while (now().kind != TokenKind::kBlockEnd) {
+    if (!all->items.empty()) TRY(expect(","));
+    TRY_ASSIGN(ExprPtr value, expression());
+    all->items.push_back(std::move(value));
+  }
+  TRY_ASSIGN(node->value, checked(std::move(all)));
+  return node;
+}
+
 Result<StmtPtr> Parser::parse_loop_control(StmtKind kind) {
   StmtPtr node = make(kind, now().line);
   if (loops_ == 0) return at_line(now().line, "'" + now().text + "' stands outside of a loop");
@@ -302,8 +319,8 @@ Result<StmtPtr> Parser::parse_loop_control(StmtKind kind) {
   return node;
 }
 
-Result<ExprPtr> Parser::assign_target(bool with_member, std::string_view end) {
-  TRY_ASSIGN(ExprPtr target, tuple(true, true, false, end, with_member));
+Result<ExprPtr> Parser::assign_target(bool with_member) {
+  TRY_ASSIGN(ExprPtr target, tuple(true, true, false, with_member));
   if (!is_assignable(*target))
     return at_line(target->line, "cannot assign to this, expected a name or names");
   return target;

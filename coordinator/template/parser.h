@@ -51,7 +51,8 @@ class Parser final {
   Result<StmtPtr> parse_generation();
   Result<StmtPtr> parse_loop_control(StmtKind kind);
   Result<void> signature(Routine* routine);
-  Result<ExprPtr> assign_target(bool with_member, std::string_view end);
+  Result<ExprPtr> assign_target(bool with_member);
+  Result<StmtPtr> parse_print();
 
   // Expressions.
   Result<ExprPtr> expression(bool with_condition = true);
@@ -66,7 +67,7 @@ class Parser final {
   Result<ExprPtr> power();
   Result<ExprPtr> unary(bool with_filter);
   Result<ExprPtr> primary(bool with_member = false);
-  Result<ExprPtr> tuple(bool simple, bool with_condition, bool in_parentheses, std::string_view end,
+  Result<ExprPtr> tuple(bool simple, bool with_condition, bool in_parentheses,
                         bool with_member = false);
   Result<ExprPtr> list();
   Result<ExprPtr> dict();
@@ -88,9 +89,9 @@ class Parser final {
   std::vector<Token> tokens_;
   int32_t nesting_max_;
   size_t at_ = 0;
-  int32_t depth_ = 0;  // of statements and brackets that are open
-  int32_t loops_ = 0;  // loops around, within this macro
-  int32_t soft_ = 0;   // an `if` is around: unknown filters are found when they run
+  int32_t depth_ = 0;           // of statements and brackets that are open
+  int32_t loops_ = 0;           // loops around, within this macro
+  int32_t soft_ = 0;            // an `if` is around: unknown filters are found when they run
   std::vector<Error> unknown_;  // filters and tests
 };
 

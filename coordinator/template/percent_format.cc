@@ -1,6 +1,8 @@
+#include <algorithm>
 #include <cmath>
 
 #include "coordinator/template/format.h"
+#include "coordinator/template/object.h"
 #include "coordinator/template/printing.h"
 #include "coordinator/template/unicode.h"
 
@@ -13,7 +15,8 @@ class PercentFormatter final {
   PercentFormatter(Machine& machine, std::string_view format, const Value& values, bool markup)
       : machine_(machine), format_(format), values_(values), markup_(markup) {
     // Lists count as mappings here, as they do in Python: what they hold may stay unused.
-    mapping_ = values.is_dict() || values.is_list() || values.is_undefined() || values.is_object();
+    mapping_ = values.is_dict() || values.is_list() || values.is_undefined() ||
+               values.as<RangeObject>() != nullptr;
   }
 
   Result<std::string> run() {
@@ -27,8 +30,7 @@ class PercentFormatter final {
       }
     }
     const bool left = values_.is_tuple() ? used_ < values_.items().size() : used_ == 0;
-    if (left && !mapping_)
-      return invalid_argument("not all arguments of a % format are used");
+    if (left && !mapping_) return invalid_argument("not all arguments of a % format are used");
     return std::move(out_);
   }
 
@@ -110,7 +112,8 @@ class PercentFormatter final {
       TRY_ASSIGN(layout.precision, number());
       layout.precision = std::max<int64_t>(layout.precision, 0);
     }
-    while (at_ < format_.size() && (format_[at_] == 'l' || format_[at_] == 'h' || format_[at_] == 'L'))
+    while (at_ < format_.size() &&
+           (format_[at_] == 'l' || format_[at_] == 'h' || format_[at_] == 'L'))
       ++at_;
     if (at_ >= format_.size()) return invalid_argument("a % format ends in its middle");
     layout.type = format_[at_++];

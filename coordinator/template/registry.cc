@@ -20,8 +20,7 @@ bool is_test_name(std::string_view name) { return find_test(name) != nullptr; }
 Result<Value> apply_filter(Machine& machine, std::string_view name, const Value& subject,
                            const Arguments& arguments) {
   const Filter filter = find_filter(name);
-  if (filter == nullptr)
-    return invalid_argument("no filter is named '" + std::string(name) + "'");
+  if (filter == nullptr) return invalid_argument("no filter is named '" + std::string(name) + "'");
   return filter(machine, subject, arguments);
 }
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "coordinator/template/lexer.h"
+#include "coordinator/template/mentions.h"
 
 namespace mimo::chat {
 namespace {
@@ -113,17 +114,6 @@ struct Names {
   }
 };
 
-template <typename Visit>
-void for_each_child(const Expr& expr, const Visit& visit) {
-  for (const ExprPtr& item : expr.items) {
-    if (item != nullptr) visit(*item);
-  }
-  for (const ExprPtr& item : expr.call.positional) visit(*item);
-  for (const auto& [name, item] : expr.call.named) visit(*item);
-  if (expr.call.more != nullptr) visit(*expr.call.more);
-  if (expr.call.more_named != nullptr) visit(*expr.call.more_named);
-}
-
 void load_names(Names& names, const Expr& expr) {
   if (expr.kind == ExprKind::kName || expr.kind == ExprKind::kMember) names.load(expr.name);
   for_each_child(expr, [&](const Expr& child) { load_names(names, child); });
@@ -177,53 +167,6 @@ void analyze(Names& names, const Block& block) {
   for (const StmtPtr& stmt : block) analyze(names, *stmt);
 }
 
-// Which of some names a body reads before it sets them, as Jinja looks for `loop`, `caller`,
-// `kwargs` and `varargs`: in the order of the source, inner scopes included.
-class Mentions final {
- public:
-  explicit Mentions(std::set<std::string> wanted) : wanted_(std::move(wanted)) {}
-
-  bool has(const std::string& name) const { return found_.count(name) > 0; }
-
-  void look(const Block& block) {
-    for (const StmtPtr& stmt : block) look(*stmt);
-  }
-
- private:
-  void read(const ExprPtr& expr) {
-    if (expr != nullptr) read(*expr);
-  }
-  void read(const Expr& expr) {
-    if (expr.kind == ExprKind::kName && wanted_.count(expr.name) > 0) found_.insert(expr.name);
-    for_each_child(expr, [this](const Expr& child) { read(child); });
-  }
-  void set(const Expr& target) {
-    if (target.kind == ExprKind::kName) wanted_.erase(target.name);
-    for_each_child(target, [this](const Expr& child) { set(child); });
-  }
-
-  void look(const Stmt& stmt) {
-    const bool reads_first = stmt.kind != StmtKind::kSet && stmt.kind != StmtKind::kFor &&
-                             stmt.kind != StmtKind::kFilter;
-    if (reads_first && stmt.kind != StmtKind::kSetBlock) read(stmt.value);
-    if (stmt.target != nullptr) set(*stmt.target);
-    if (stmt.kind == StmtKind::kSetBlock || !reads_first) {
-      if (stmt.kind != StmtKind::kFilter) read(stmt.value);
-    }
-    for (const ExprPtr& param : stmt.params) set(*param);
-    for (const ExprPtr& value : stmt.values) read(value);
-    for (const ExprPtr& param : stmt.routine.params) set(*param);
-    for (const ExprPtr& value : stmt.routine.defaults) read(value);
-    look(stmt.body);
-    look(stmt.other);
-    if (stmt.kind == StmtKind::kFilter) read(stmt.value);
-    read(stmt.test);
-  }
-
-  std::set<std::string> wanted_;
-  std::set<std::string> found_;
-};
-
 bool assigns(const Expr& target, std::string_view name) {
   bool found = target.kind == ExprKind::kName && target.name == name;
   for_each_child(target, [&](const Expr& child) { found = found || assigns(child, name); });
@@ -250,8 +193,9 @@ class Resolver final {
     FunctionContext root;
     root.routine = &program.root;
     // Slots are counted in place, so the routine has to stay where it is until all are known.
-    TRY(scope(nullptr, &root, [&](Names& names) { analyze(names, program.body); },
-              [&](Names& names) { return block(names, program.body); }, &program.scope));
+    TRY(scope(
+        nullptr, &root, [&](Names& names) { analyze(names, program.body); },
+        [&](Names& names) { return block(names, program.body); }, &program.scope));
     return program;
   }
 
@@ -307,20 +251,22 @@ class Resolver final {
       case StmtKind::kFilter:
         expression(names, stmt.target);
         expression(names, stmt.value);
-        return scope(&names, names.function, [&](Names& inner) { analyze(inner, stmt.body); },
-                     [&](Names& inner) { return block(inner, stmt.body); }, &stmt.scope);
+        return scope(
+            &names, names.function, [&](Names& inner) { analyze(inner, stmt.body); },
+            [&](Names& inner) { return block(inner, stmt.body); }, &stmt.scope);
       case StmtKind::kWith:
         for (const ExprPtr& value : stmt.values) expression(names, value);
-        return scope(&names, names.function,
-                     [&](Names& inner) {
-                       for (const ExprPtr& param : stmt.params) store_names(inner, *param, true);
-                       analyze(inner, stmt.body);
-                     },
-                     [&](Names& inner) {
-                       for (const ExprPtr& param : stmt.params) expression(inner, param);
-                       return block(inner, stmt.body);
-                     },
-                     &stmt.scope);
+        return scope(
+            &names, names.function,
+            [&](Names& inner) {
+              for (const ExprPtr& param : stmt.params) store_names(inner, *param, true);
+              analyze(inner, stmt.body);
+            },
+            [&](Names& inner) {
+              for (const ExprPtr& param : stmt.params) expression(inner, param);
+              return block(inner, stmt.body);
+            },
+            &stmt.scope);
       default:
         expression(names, stmt.value);
         expression(names, stmt.target);
@@ -332,36 +278,38 @@ class Resolver final {
     if (const int32_t line = loop_assignment(stmt); line > 0)
       return at_line(line, "cannot assign to 'loop' within a loop");
     expression(names, stmt.value);
-    Mentions mentions({"loop"});
-    mentions.look(stmt.body);
+    const Mentions mentions({"loop"}, stmt.body);
     if (stmt.test != nullptr) {
       // The test has variables of its own; its target's are those of `test_target`.
-      TRY(scope(&names, names.function,
-                [&](Names& inner) {
-                  store_names(inner, *stmt.target, true);
-                  load_names(inner, *stmt.test);
-                },
-                [&](Names& inner) {
-                  stmt.test_target = copy_target(*stmt.target);
-                  expression(inner, stmt.test_target);
-                  expression(inner, stmt.test);
-                  return Result<void>();
-                },
-                &stmt.test_scope));
+      TRY(scope(
+          &names, names.function,
+          [&](Names& inner) {
+            store_names(inner, *stmt.target, true);
+            load_names(inner, *stmt.test);
+          },
+          [&](Names& inner) {
+            stmt.test_target = copy_target(*stmt.target);
+            expression(inner, stmt.test_target);
+            expression(inner, stmt.test);
+            return Result<void>();
+          },
+          &stmt.test_scope));
     }
-    TRY(scope(&names, names.function,
-              [&](Names& inner) {
-                if (mentions.has("loop")) stmt.loop_slot = inner.declare_parameter("loop");
-                store_names(inner, *stmt.target, true);
-                analyze(inner, stmt.body);
-              },
-              [&](Names& inner) {
-                expression(inner, stmt.target);
-                return block(inner, stmt.body);
-              },
-              &stmt.scope));
-    return scope(&names, names.function, [&](Names& inner) { analyze(inner, stmt.other); },
-                 [&](Names& inner) { return block(inner, stmt.other); }, &stmt.other_scope);
+    TRY(scope(
+        &names, names.function,
+        [&](Names& inner) {
+          if (mentions.has("loop")) stmt.loop_slot = inner.declare_parameter("loop");
+          store_names(inner, *stmt.target, true);
+          analyze(inner, stmt.body);
+        },
+        [&](Names& inner) {
+          expression(inner, stmt.target);
+          return block(inner, stmt.body);
+        },
+        &stmt.scope));
+    return scope(
+        &names, names.function, [&](Names& inner) { analyze(inner, stmt.other); },
+        [&](Names& inner) { return block(inner, stmt.other); }, &stmt.other_scope);
   }
 
   static ExprPtr copy_target(const Expr& target) {
@@ -376,8 +324,7 @@ class Resolver final {
   Result<void> routine(Names& names, Stmt& stmt) {
     names.function->routine->has_inner = true;
     FunctionContext inside{names.function, &stmt.routine, names.function->level + 1};
-    Mentions mentions({"caller", "kwargs", "varargs"});
-    mentions.look(stmt.body);
+    const Mentions mentions({"caller", "kwargs", "varargs"}, stmt.body);
     const size_t num_required = stmt.routine.params.size() - stmt.routine.defaults.size();
     for (size_t i = 0; i < num_required; ++i) {
       if (stmt.routine.params[i]->name == "caller" && mentions.has("caller"))
@@ -396,13 +343,14 @@ class Resolver final {
       for (const ExprPtr& value : made.defaults) load_names(inner, *value);
       analyze(inner, stmt.body);
     };
-    return scope(&names, &inside, analysis,
-                 [&](Names& inner) {
-                   for (const ExprPtr& param : stmt.routine.params) expression(inner, param);
-                   for (const ExprPtr& value : stmt.routine.defaults) expression(inner, value);
-                   return block(inner, stmt.body);
-                 },
-                 &stmt.scope);
+    return scope(
+        &names, &inside, analysis,
+        [&](Names& inner) {
+          for (const ExprPtr& param : stmt.routine.params) expression(inner, param);
+          for (const ExprPtr& value : stmt.routine.defaults) expression(inner, value);
+          return block(inner, stmt.body);
+        },
+        &stmt.scope);
   }
 };
 

@@ -152,7 +152,7 @@ Result<Values> in_order(Machine& machine, const Values& items, const Values& key
 Result<Value> sort(Machine& machine, const Value& subject, const Arguments& arguments) {
   TRY_ASSIGN(const auto given,
              bind(arguments, "filter 'sort'", {"reverse", "case_sensitive", "attribute"}, 0));
-  TRY_ASSIGN(const bool reversed, truth(machine, given[0]));
+  TRY_ASSIGN(const int64_t reversed, to_integer(given[0], 0, "sort's reverse"));
   TRY_ASSIGN(const bool sensitive, truth(machine, given[1]));
   TRY_ASSIGN(const Values items, items_of(machine, subject));
   Values paths{given[2]};
@@ -175,7 +175,7 @@ Result<Value> sort(Machine& machine, const Value& subject, const Arguments& argu
     TRY_ASSIGN(Value key, machine.list(std::move(parts)));
     keys.push_back(std::move(key));
   }
-  TRY_ASSIGN(Values sorted, in_order(machine, items, keys, reversed));
+  TRY_ASSIGN(Values sorted, in_order(machine, items, keys, reversed != 0));
   return machine.list(std::move(sorted));
 }
 
@@ -184,7 +184,7 @@ Result<Value> dictsort(Machine& machine, const Value& subject, const Arguments& 
              bind(arguments, "filter 'dictsort'", {"case_sensitive", "by", "reverse"}, 0));
   TRY_ASSIGN(const bool sensitive, truth(machine, given[0]));
   TRY_ASSIGN(const std::string by, to_text(given[1], "key", "dictsort's by"));
-  TRY_ASSIGN(const bool reversed, truth(machine, given[2]));
+  TRY_ASSIGN(const int64_t reversed, to_integer(given[2], 0, "dictsort's reverse"));
   if (by != "key" && by != "value")
     return invalid_argument("dictsort's by is '" + by + "', expected key or value");
   if (subject.is_undefined()) return invalid_argument(subject.undefined_reason());
@@ -198,13 +198,13 @@ Result<Value> dictsort(Machine& machine, const Value& subject, const Arguments& 
     const Value& compared = by == "key" ? key : value;
     keys.push_back(sensitive ? compared : without_case(compared));
   }
-  TRY_ASSIGN(Values sorted, in_order(machine, items, keys, reversed));
+  TRY_ASSIGN(Values sorted, in_order(machine, items, keys, reversed != 0));
   return machine.list(std::move(sorted));
 }
 
 Result<Value> groupby(Machine& machine, const Value& subject, const Arguments& arguments) {
-  TRY_ASSIGN(const auto given, bind(arguments, "filter 'groupby'",
-                                    {"attribute", "default", "case_sensitive"}, 1));
+  TRY_ASSIGN(const auto given,
+             bind(arguments, "filter 'groupby'", {"attribute", "default", "case_sensitive"}, 1));
   TRY_ASSIGN(const bool sensitive, truth(machine, given[2]));
   TRY_ASSIGN(const Values items, items_of(machine, subject));
   Values keys;
@@ -243,22 +243,10 @@ Result<Value> attribute(Machine& machine, const Value& subject, const Arguments&
 
 Filter find_sequence_filter(std::string_view name) {
   static const std::unordered_map<std::string_view, Filter> filters{
-      {"attr", attribute},
-      {"count", length},
-      {"d", fallback},
-      {"default", fallback},
-      {"dictsort", dictsort},
-      {"first", first},
-      {"groupby", groupby},
-      {"join", join},
-      {"last", last},
-      {"length", length},
-      {"list", list},
-      {"max", extreme<true>},
-      {"min", extreme<false>},
-      {"reverse", reverse},
-      {"sort", sort},
-      {"sum", sum},
+      {"attr", attribute},     {"count", length},    {"d", fallback},      {"default", fallback},
+      {"dictsort", dictsort},  {"first", first},     {"groupby", groupby}, {"join", join},
+      {"last", last},          {"length", length},   {"list", list},       {"max", extreme<true>},
+      {"min", extreme<false>}, {"reverse", reverse}, {"sort", sort},       {"sum", sum},
   };
   const auto found = filters.find(name);
   return found == filters.end() ? nullptr : found->second;

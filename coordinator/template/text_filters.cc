@@ -45,7 +45,8 @@ std::string title_words(std::string_view text) {
   for (size_t at = 0; at < text.size();) {
     const size_t here = at;
     const char32_t c = text::next_code_point(text, &at);
-    if (!is_space(c) && std::u32string_view(U"-({[<").find(c) == std::u32string_view::npos) continue;
+    if (!is_space(c) && std::u32string_view(U"-({[<").find(c) == std::u32string_view::npos)
+      continue;
     flush(here);
     out += text.substr(here, at - here);
     start = at;
@@ -164,8 +165,7 @@ Result<Value> safe(Machine& machine, const Value& subject, const Arguments& argu
 Result<Value> truncate(Machine& machine, const Value& subject, const Arguments& arguments) {
   TRY_ASSIGN(const auto given,
              bind(arguments, "filter 'truncate'", {"length", "killwords", "end", "leeway"}, 0));
-  TRY_ASSIGN(const std::string text, to_text(subject, "", "truncate's subject"));
-  if (subject.is_missing()) return invalid_argument("filter 'truncate' is given nothing");
+  TRY_ASSIGN(const int64_t size, length_of(machine, subject));
   TRY_ASSIGN(const int64_t length, to_integer(given[0], 255, "truncate's length"));
   TRY_ASSIGN(const bool kills, truth(machine, given[1]));
   TRY_ASSIGN(const std::string end, to_text(given[2], "...", "truncate's end"));
@@ -174,7 +174,8 @@ Result<Value> truncate(Machine& machine, const Value& subject, const Arguments& 
   const int64_t kept = length - num_code_points(end);
   if (kept < 0 || leeway < 0)
     return invalid_argument("filter 'truncate' needs a length of at least its end's");
-  if (num_code_points(text) - leeway <= length) return subject;
+  if (size >= 0 && size - leeway <= length) return subject;
+  TRY_ASSIGN(const std::string text, to_text(subject, "", "truncate's subject"));
   size_t cut = byte_of(text, kept);
   if (!kills && cut > 0) cut = std::min(cut, text.rfind(' ', cut - 1));
   return machine.text(text.substr(0, cut).append(end), subject.is_markup());
@@ -186,7 +187,10 @@ Result<Value> tojson(Machine& machine, const Value& subject, const Arguments& ar
   JsonLayout layout;
   TRY_ASSIGN(layout.ascii, truth(machine, given[0]));
   TRY_ASSIGN(layout.sorted, truth(machine, given[3]));
-  if (given[1].is_text()) {
+  // A string by itself has no layout, and nothing of it is looked at.
+  if (subject.is_text()) {
+    layout.sorted = false;
+  } else if (given[1].is_text()) {
     layout.indent = given[1].as_text();
   } else if (!given[1].is_missing() && !given[1].is_none()) {
     TRY_ASSIGN(const int64_t width, to_integer(given[1], 0, "tojson's indent"));
@@ -194,7 +198,7 @@ Result<Value> tojson(Machine& machine, const Value& subject, const Arguments& ar
     layout.indent.emplace(static_cast<size_t>(std::max<int64_t>(width, 0)), ' ');
   }
   if (layout.indent.has_value()) layout.between_items.assign(1, ',');
-  if (!given[2].is_missing() && !given[2].is_none()) {
+  if (!subject.is_text() && !given[2].is_missing() && !given[2].is_none()) {
     TRY_ASSIGN(const auto separators, items_of(machine, given[2]));
     if (separators.size() != 2 || !separators[0].is_text() || !separators[1].is_text())
       return invalid_argument("tojson's separators have to be two strings");

@@ -157,7 +157,8 @@ class Dict {
 
 bool is_hashable(const Value& value);
 
-// As Python's == for what can be a key; everything else is the same only when it is the same object.
+// As Python's == for what can be a key; everything else is the same only when it is the same
+// object.
 bool equal_keys(const Value& a, const Value& b);
 
 }  // namespace mimo::chat

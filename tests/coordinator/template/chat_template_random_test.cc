@@ -17,7 +17,8 @@ namespace {
 
 uint64_t seed() {
   const char* given = std::getenv("MIMO_TEST_SEED");
-  const uint64_t value = given == nullptr ? std::random_device()() : std::strtoull(given, nullptr, 10);
+  const uint64_t value =
+      given == nullptr ? std::random_device()() : std::strtoull(given, nullptr, 10);
   std::cout << "MIMO_TEST_SEED=" << value << " replays this\n";
   return value;
 }
@@ -39,7 +40,7 @@ void run(const std::string& source) {
     return;
   }
   const auto text = parsed.value().render(context());
-  if (text.ok()) EXPECT_LE(text.value().size(), 100'000u);
+  EXPECT_TRUE(!text.ok() || text.value().size() <= 100'000u);
 }
 
 TEST(ChatTemplateRandom, BytesAreReadOrRefused) {
@@ -53,14 +54,28 @@ TEST(ChatTemplateRandom, BytesAreReadOrRefused) {
 }
 
 TEST(ChatTemplateRandom, TokensAreReadOrRefused) {
-  const std::vector<std::string> tokens = {
-      "{{", "}}", "{%", "%}", "{#", "#}", "{%-", "-%}", "{{-", "-}}", "+%}", "if", "else", "elif",
-      "endif", "for", "in", "endfor", "set", "endset", "macro", "endmacro", "call", "endcall",
-      "filter", "endfilter", "with", "endwith", "raw", "endraw", "generation", "endgeneration",
-      "break", "continue", "not", "and", "or", "is", "defined", "(", ")", "[", "]", "{", "}", ",",
-      ":", ".", "|", "~", "+", "-", "*", "/", "//", "%", "**", "==", "<", "=", "x", "y", "s", "d",
-      "messages", "loop", "ns", "namespace", "range", "upper", "map", "select", "tojson", "join",
-      "list", "1", "2.5", "'q'", "\"%s\"", "'{}'", "none", "true", "items", "caller", "\n", " "};
+  const std::vector<std::string> tokens = {"{{",       "}}",        "{%",         "%}",
+                                           "{#",       "#}",        "{%-",        "-%}",
+                                           "{{-",      "-}}",       "+%}",        "if",
+                                           "else",     "elif",      "endif",      "for",
+                                           "in",       "endfor",    "set",        "endset",
+                                           "macro",    "endmacro",  "call",       "endcall",
+                                           "filter",   "endfilter", "with",       "endwith",
+                                           "raw",      "endraw",    "generation", "endgeneration",
+                                           "break",    "continue",  "not",        "and",
+                                           "or",       "is",        "defined",    "(",
+                                           ")",        "[",         "]",          "{",
+                                           "}",        ",",         ":",          ".",
+                                           "|",        "~",         "+",          "-",
+                                           "*",        "/",         "//",         "%",
+                                           "**",       "==",        "<",          "=",
+                                           "x",        "y",         "s",          "d",
+                                           "messages", "loop",      "ns",         "namespace",
+                                           "range",    "upper",     "map",        "select",
+                                           "tojson",   "join",      "list",       "1",
+                                           "2.5",      "'q'",       "\"%s\"",     "'{}'",
+                                           "none",     "true",      "items",      "caller",
+                                           "\n",       " "};
   std::mt19937_64 random(seed());
   for (int i = 0; i < 6000; ++i) {
     std::string source = random() % 2 == 0 ? "{{ " : "{% ";
@@ -74,10 +89,11 @@ TEST(ChatTemplateRandom, TokensAreReadOrRefused) {
 
 TEST(ChatTemplateRandom, ChangedTemplatesAreReadOrRefused) {
   std::vector<std::string> sources;
-  for (const char* name : {"chatml", "headers_and_tools", "alternating", "reversed_namespace",
-                           "flags_in_namespace", "model_turns", "xml_arguments", "tool_macros",
-                           "typed_channels"}) {
-    std::ifstream file(std::string(MIMO_SOURCE_DIR "/tests/coordinator/template/families/") + name + ".jinja");
+  for (const char* name :
+       {"chatml", "headers_and_tools", "alternating", "reversed_namespace", "flags_in_namespace",
+        "model_turns", "xml_arguments", "tool_macros", "typed_channels"}) {
+    std::ifstream file(std::string(MIMO_SOURCE_DIR "/tests/coordinator/template/families/") + name +
+                       ".jinja");
     sources.emplace_back(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
     ASSERT_FALSE(sources.back().empty()) << name;
   }

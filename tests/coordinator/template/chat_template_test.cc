@@ -26,18 +26,21 @@ std::string message_of(const std::string& source, const Json& context = Json::ob
 }
 
 TEST(ChatTemplate, RendersWithTheContext) {
-  const auto parsed = ChatTemplate::parse("{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}");
+  const auto parsed =
+      ChatTemplate::parse("{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}");
 
   const auto text = parsed.value().render(
-      {{"messages", {{{"role", "user"}, {"content", "a\xc3\xa9"}}, {{"role", "x"}, {"content", 1.0}}}}});
+      {{"messages",
+        {{{"role", "user"}, {"content", "a\xc3\xa9"}}, {{"role", "x"}, {"content", 1.0}}}}});
 
   EXPECT_EQ(text.value(), "user:a\xc3\xa9;x:1.0;");
 }
 
 TEST(ChatTemplate, SyntaxErrorsNameTheLineAndWhatWasExpected) {
-  EXPECT_EQ(message_of("a\n{% if x %}\nb"),
-            "template line 3: expected '{% elif %}' or '{% else %}' or '{% endif %}', got the end of the "
-            "template");
+  EXPECT_EQ(
+      message_of("a\n{% if x %}\nb"),
+      "template line 3: expected '{% elif %}' or '{% else %}' or '{% endif %}', got the end of the "
+      "template");
   EXPECT_EQ(message_of("{{ a b }}"), "template line 1: expected '}}', got 'b'");
   EXPECT_EQ(message_of("\n\n{{ (a }}"), "template line 3: unexpected '}', expected ')'");
   EXPECT_EQ(message_of("{{ x | nothing }}"), "template line 1: no filter is named 'nothing'");
@@ -63,7 +66,8 @@ TEST(ChatTemplate, BadContextsAreNamed) {
   EXPECT_EQ(message_of("", Json::array()), "the template's context is array, expected an object");
   Json bad;
   bad["messages"] = Json::array({Json::object({{"content", "a\xff"}})});
-  EXPECT_EQ(message_of("", bad), "the template's context, messages[0].content is no UTF-8 at byte 1");
+  EXPECT_EQ(message_of("", bad),
+            "the template's context, messages[0].content is no UTF-8 at byte 1");
   EXPECT_EQ(message_of("", {{"seed", 18446744073709551615u}}),
             "the template's context, seed is 18446744073709551615, larger than 64 signed bits");
   Json deep = 1;
@@ -75,13 +79,13 @@ TEST(ChatTemplate, SourcesThatAreNoUtf8OrTooLongAreRefused) {
   EXPECT_EQ(message_of("a\xc3"), "the template is no UTF-8 at byte 1");
   TemplateLimits limits;
   limits.source_bytes_max = 3;
-  EXPECT_EQ(message_of("abcd", {}, limits), "the template has 4 bytes, at most 3");
+  EXPECT_EQ(message_of("abcd", Json::object(), limits), "the template has 4 bytes, at most 3");
 }
 
 TEST(ChatTemplate, NothingChangesAListOrADict) {
-  for (const char* source :
-       {"{{ x.append(1) }}", "{{ x.pop() }}", "{{ x.clear() }}", "{{ d.update({}) }}",
-        "{{ d.pop('a') }}", "{{ d.setdefault('b', 1) }}", "{{ x.sort() }}", "{{ x.extend([1]) }}"}) {
+  for (const char* source : {"{{ x.append(1) }}", "{{ x.pop() }}", "{{ x.clear() }}",
+                             "{{ d.update({}) }}", "{{ d.pop('a') }}", "{{ d.setdefault('b', 1) }}",
+                             "{{ x.sort() }}", "{{ x.extend([1]) }}"}) {
     EXPECT_NE(message_of(source, {{"x", {1, 2}}, {"d", {{"a", 1}}}}).find("is not for templates"),
               std::string::npos);
   }
@@ -111,25 +115,35 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
         "{% for a in range(99999) %}{{ 'xxxxxxxxxxxxxxxx' * 999 }}{% endfor %}",
-        "{% set ns = namespace(x='ab') %}{% for a in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
-        "{% set ns = namespace(x='ab') %}{% for a in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
-        "{% set ns = namespace(x=[1]) %}{% for a in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
-        "{% set ns = namespace(x=[1]) %}{% for a in range(99) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
-        "{% set ns = namespace(x=[1]) %}{% for a in range(99) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x | tojson }}",
-        "{% set ns = namespace(x=[1], y=[1]) %}{% for a in range(99) %}{% set ns.x = [ns.x, ns.x] %}"
+        "{% set ns = namespace(x='ab') %}{% for a in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% "
+        "endfor %}",
+        "{% set ns = namespace(x='ab') %}{% for a in range(99) %}{% set ns.x = ns.x + ns.x %}{% "
+        "endfor %}",
+        "{% set ns = namespace(x=[1]) %}{% for a in range(99) %}{% set ns.x = ns.x + ns.x %}{% "
+        "endfor %}",
+        "{% set ns = namespace(x=[1]) %}{% for a in range(99) %}{% set ns.x = [ns.x, ns.x] %}{% "
+        "endfor %}{{ ns.x }}",
+        "{% set ns = namespace(x=[1]) %}{% for a in range(99) %}{% set ns.x = [ns.x, ns.x] %}{% "
+        "endfor %}{{ ns.x | tojson }}",
+        "{% set ns = namespace(x=[1], y=[1]) %}{% for a in range(99) %}{% set ns.x = [ns.x, ns.x] "
+        "%}"
         "{% set ns.y = [ns.y, ns.y] %}{% endfor %}{{ ns.x == ns.y }}",
-        "{% set ns = namespace(x=[1]) %}{% for a in range(9999) %}{% set ns.x = [ns.x] %}{% endfor %}",
-        "{% set ns = namespace(x=[1]) %}{% for a in range(9999) %}{% set ns.x = ns.x | map('string') %}{% endfor %}",
-        "{% set ns = namespace(x=[1]) %}{% for a in range(9999) %}{% set ns.x = [ns.x | map('string')] %}{% endfor %}",
-        "{% set ns = namespace(x=[1]) %}{% for a in range(9999) %}{% for b in ns.x if b %}{% set ns.x = [loop] %}"
+        "{% set ns = namespace(x=[1]) %}{% for a in range(9999) %}{% set ns.x = [ns.x] %}{% endfor "
+        "%}",
+        "{% set ns = namespace(x=[1]) %}{% for a in range(9999) %}{% set ns.x = ns.x | "
+        "map('string') %}{% endfor %}",
+        "{% set ns = namespace(x=[1]) %}{% for a in range(9999) %}{% set ns.x = [ns.x | "
+        "map('string')] %}{% endfor %}",
+        "{% set ns = namespace(x=[1]) %}{% for a in range(9999) %}{% for b in ns.x if b %}{% set "
+        "ns.x = [loop] %}"
         "{% endfor %}{% endfor %}",
         "{% set ns = namespace() %}{% set ns.self = ns %}{{ ns }}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
-        "{% macro m(f) %}{{ f(f) }}{% endmacro %}{{ m(m) }}",
-        "{{ 'x' * 9999999999 }}", "{{ [0] * 9999999999 }}", "{{ 'x' * 9223372036854775807 }}",
-        "{{ 'x'.center(9999999999) }}", "{{ 'x'.ljust(9223372036854775807) }}",
-        "{{ 'x'.zfill(9999999999) }}", "{{ 'x' | center(9999999999) }}",
-        "{{ '%9999999999d' % 1 }}", "{{ '%99999999999999999999d' % 1 }}", "{{ '%.9999999999f' % 1 }}",
+        "{% macro m(f) %}{{ f(f) }}{% endmacro %}{{ m(m) }}", "{{ 'x' * 9999999999 }}",
+        "{{ [0] * 9999999999 }}", "{{ 'x' * 9223372036854775807 }}", "{{ 'x'.center(9999999999) }}",
+        "{{ 'x'.ljust(9223372036854775807) }}", "{{ 'x'.zfill(9999999999) }}",
+        "{{ 'x' | center(9999999999) }}", "{{ '%9999999999d' % 1 }}",
+        "{{ '%99999999999999999999d' % 1 }}", "{{ '%.9999999999f' % 1 }}",
         "{{ '{:9999999999}'.format(1) }}", "{{ '{:.999999}'.format(1.5) }}",
         "{{ 'x\ny' | indent(9999999999) }}", "{{ [1] | tojson(indent=9999999999) }}",
         "{{ [1] | batch(9999999999, 0) | list }}", "{{ [1] | slice(9999999999) | list }}",
@@ -147,12 +161,21 @@ TEST(ChatTemplate, DeepSourcesAreRefused) {
     for (int i = 0; i < times; ++i) source += close;
     return source;
   };
-  for (const auto& [open, close] : {std::pair{"(", ")"}, {"[", "]"}, {"-", ""}, {"not ", ""},
-                                    {"{1:", "}"}, {"f(", ")"}, {"1+", ""}, {"1 if 1 else ", ""},
-                                    {"1~(", ")"}, {"x|d(", ")"}, {"x[", "]"}})
+  for (const auto& [open, close] : {std::pair{"(", ")"},
+                                    {"[", "]"},
+                                    {"-", ""},
+                                    {"not ", ""},
+                                    {"{1:", "}"},
+                                    {"f(", ")"},
+                                    {"1+", ""},
+                                    {"1 if 1 else ", ""},
+                                    {"1~(", ")"},
+                                    {"x|d(", ")"},
+                                    {"x[", "]"}})
     EXPECT_NE(message_of("{{" + nested(open, close, 9999) + "}}").find("nested"), std::string::npos)
         << open;
-  EXPECT_NE(message_of(nested("{% if 1 %}", "{% endif %}", 9999)).find("nested"), std::string::npos);
+  EXPECT_NE(message_of(nested("{% if 1 %}", "{% endif %}", 9999)).find("nested"),
+            std::string::npos);
   EXPECT_NE(message_of(nested("{% for x in y %}", "{% endfor %}", 9999)).find("nested"),
             std::string::npos);
   EXPECT_NE(message_of("{{ x" + nested(".a", "", 9999) + "}}").size(), 0u);
@@ -174,17 +197,21 @@ TEST(ChatTemplate, OutputIsBounded) {
   TemplateLimits limits;
   limits.output_bytes_max = 1000;
 
-  EXPECT_EQ(message_of("{% for i in range(99) %}0123456789{% endfor %}x" + std::string(11, 'y'), {}, limits)
+  EXPECT_EQ(message_of("{% for i in range(99) %}0123456789{% endfor %}x" + std::string(11, 'y'),
+                       Json::object(), limits)
                 .find("template line 1: the template makes a string of"),
             0u);
-  EXPECT_EQ(render("{% for i in range(99) %}0123456789{% endfor %}", {}, limits).value().size(), 990u);
+  EXPECT_EQ(render("{% for i in range(99) %}0123456789{% endfor %}", Json::object(), limits)
+                .value()
+                .size(),
+            990u);
 }
 
 TEST(ChatTemplate, StepsAreBounded) {
   TemplateLimits limits;
   limits.steps_max = 1000;
 
-  EXPECT_EQ(message_of("{% for i in range(9999) %}{% endfor %}", {}, limits),
+  EXPECT_EQ(message_of("{% for i in range(9999) %}{% endfor %}", Json::object(), limits),
             "template line 1: the template takes more than 1000 steps");
 }
 

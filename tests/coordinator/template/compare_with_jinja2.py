@@ -75,6 +75,9 @@ def main():
         expected = reference.render(source, context)
         failed = isinstance(expected, Exception)
         num_errors += failed
+        # An object's address is nobody's text.
+        if not failed and " at 0x" in expected.lower():
+            continue
         same = "error" in answer if failed else answer.get("text") == expected
         # What raise_exception says comes through as it is.
         if failed and type(expected).__name__ == "TemplateError":

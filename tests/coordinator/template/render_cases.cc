@@ -1,6 +1,6 @@
 // Renders what it is told on its standard input, for the comparison with Jinja: a line is a JSON
-// object {"template", "context", "now": [year, month, day, hour, minute, second, weekday, yearday]},
-// and so is each line that comes back: {"text"} or {"error"}.
+// object {"template", "context", "now": [year, month, day, hour, minute, second, weekday,
+// yearday]}, and so is each line that comes back: {"text"} or {"error"}.
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>

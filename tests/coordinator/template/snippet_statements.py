@@ -174,8 +174,6 @@ end
 ----
 {% for x in l %}{% set loop = 1 %}{% endfor %}
 ----
-{% for x in l recursive %}{% endfor %}
-----
 {% for x in l %}{% if x == 1 %}{% break %}{% endif %}{{ x }}{% endfor %}
 ----
 {% for x in l %}{% if x == 1 %}{% continue %}{% endif %}{{ x }}{% endfor %}
@@ -470,7 +468,7 @@ b
 {% for x in l %}{{ x }}{% if not loop.last %}
 {% endif %}{% endfor %}
 ----
-{% print i %}
+{% print i %}{% print %}{% print i, s, l %}
 ----
 {% include 'x' %}
 ----
