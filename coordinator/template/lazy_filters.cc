@@ -110,6 +110,7 @@ class Chooser final {
       positional.erase(positional.begin());
     }
     if (positional.empty()) return {};
+    has_test_ = true;
     TRY_ASSIGN(test_, to_text(positional[0], "", "the test of select or reject"));
     positional.erase(positional.begin());
     return {};
@@ -120,13 +121,14 @@ class Chooser final {
     if (by_attribute_) {
       TRY_ASSIGN(value, follow_path(machine, item, path_, Value()));
     }
-    if (test_.empty()) return truth(machine, value);
+    if (!has_test_) return truth(machine, value);
     return apply_test(machine, test_, value, arguments_);
   }
 
  private:
   Arguments arguments_;
   bool by_attribute_;
+  bool has_test_ = false;
   Value path_;
   std::string test_;
 };
