@@ -12,7 +12,10 @@ namespace mimo::chat {
 
 Result<Value> Interpreter::evaluate(const Expr& expr) {
   if (!machine_.spend(1)) return located(expr.line, machine_.exhausted());
+  if (num_running_ >= machine_.limits().running_max) return located(expr.line, too_deep());
+  ++num_running_;
   auto result = compute_expression(expr);
+  --num_running_;
   if (!result.ok()) return located(expr.line, result.error());
   return result;
 }

@@ -17,6 +17,11 @@ Error Interpreter::located(int32_t line, Error error) {
   return at_line(line, error.message);
 }
 
+Error Interpreter::too_deep() const {
+  return invalid_argument("the template runs more than " +
+                          std::to_string(machine_.limits().running_max) + " levels deep");
+}
+
 Result<std::string> Interpreter::run() {
   Activation root;
   root.slots.resize(static_cast<size_t>(program_.root.num_slots));
@@ -94,7 +99,10 @@ Result<Interpreter::Flow> Interpreter::run_block(const Block& block) {
 
 Result<Interpreter::Flow> Interpreter::run(const Stmt& stmt) {
   if (!machine_.spend(1)) return located(stmt.line, machine_.exhausted());
+  if (num_running_ >= machine_.limits().running_max) return located(stmt.line, too_deep());
+  ++num_running_;
   auto result = run_plain(stmt);
+  --num_running_;
   if (!result.ok()) return located(stmt.line, result.error());
   return result;
 }

@@ -69,6 +69,7 @@ class Interpreter final {
   Result<Value> assigned(const Expr& target);
 
   Error located(int32_t line, Error error);
+  Error too_deep() const;
 
   const Program& program_;
   Machine& machine_;
@@ -79,6 +80,7 @@ class Interpreter final {
   std::string* out_ = nullptr;
   Value subject_;  // of the filters of a block
   int32_t num_calls_ = 0;
+  int32_t num_running_ = 0;  // statements and expressions within each other
   bool located_ = false;
 };
 

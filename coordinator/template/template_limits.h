@@ -14,8 +14,10 @@ struct TemplateLimits {
   int64_t steps_max = 10'000'000;
   // Nesting of the source's statements and expressions, and of lists and dicts.
   int32_t nesting_max = 128;
-  // Nesting of macro calls.
+  // Nesting of macro calls, and of all that runs within each other: statements and expressions. The
+  // latter takes about 1 KB of stack a level, several when instrumented.
   int32_t calls_max = 40;
+  int32_t running_max = 800;
 };
 
 }  // namespace mimo::chat

@@ -185,12 +185,14 @@ TEST(ChatTemplate, DeepSourcesAreRefused) {
 TEST(ChatTemplate, TheDeepestTemplateThatIsTakenRuns) {
   std::string expression = "m(n - 1)";
   for (int i = 0; i < 90; ++i) expression = "(" + expression + " ~ '')";
-  const std::string source = "{% macro m(n) %}{% if n > 0 %}{% if 1 %}{{ " + expression +
-                             " }}{% endif %}{% endif %}{{ n }}{% endmacro %}{{ m(38) }}";
+  const std::string macro = "{% macro m(n) %}{% if n > 0 %}{% if 1 %}{{ " + expression +
+                            " }}{% endif %}{% endif %}{{ n }}{% endmacro %}";
 
-  const auto text = render(source);
+  const auto text = render(macro + "{{ m(8) }}");
 
-  EXPECT_EQ(text.value().substr(0, 8), "01234567");
+  EXPECT_EQ(text.value().substr(0, 9), "012345678");
+  EXPECT_EQ(message_of(macro + "{{ m(38) }}"),
+            "template line 1: the template runs more than 800 levels deep");
 }
 
 TEST(ChatTemplate, OutputIsBounded) {
