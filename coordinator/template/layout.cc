@@ -57,9 +57,9 @@ std::string grouped(const std::string& number, char separator, size_t group) {
 
 std::string digits_of(uint64_t magnitude, uint32_t base, bool upper) {
   if (magnitude == 0) return "0";
+  const std::string_view signs = upper ? "0123456789ABCDEF" : "0123456789abcdef";
   std::string out;
-  for (; magnitude > 0; magnitude /= base)
-    out.push_back((upper ? "0123456789ABCDEF" : "0123456789abcdef")[magnitude % base]);
+  for (; magnitude > 0; magnitude /= base) out.push_back(signs[magnitude % base]);
   std::reverse(out.begin(), out.end());
   return out;
 }
