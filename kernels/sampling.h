@@ -9,8 +9,9 @@ namespace mimo::kernels {
 
 // How a sequence's tokens are drawn. Field meanings and bounds: proto/mimo/v1/inference.proto.
 // In this order: stop_ids masked while there are fewer than min_tokens outputs, logit_bias added,
-// the penalties, the greatest logit if greedy (ties: the lower id); else temperature, min_p, top_k,
-// top_p, and a draw from what is left. The filters rank by logit, ties by the lower id.
+// the penalties, the draw's token mask if it has one, the greatest logit if greedy (ties: the lower
+// id); else temperature, min_p, top_k, top_p, and a draw from what is left. The filters rank by
+// logit, ties by the lower id.
 struct SamplingParams {
   float temperature = 1.0f;  // below kGreedyTemperature = greedy
   float top_p = 1.0f;        // (0, 1]: the fewest tokens that hold this part of the probability
@@ -56,9 +57,10 @@ struct TokenLogprob {
 // One drawn token, or one prompt token looked up. logprob, rank and top stay empty where
 // num_logprobs is -1.
 struct TokenChoice {
-  int32_t id = -1;    // -1: none could be drawn (not finite)
-  float logprob = 0;  // of the model's own distribution, before penalties and temperature
-  int32_t rank = 0;   // 1 = the most likely; equals rank by id
+  int32_t id = -1;  // -1: none could be drawn (not finite)
+  // Both of the model's own distribution, before masks, penalties and temperature.
+  float logprob = 0;
+  int32_t rank = 0;               // 1 = the most likely; equals rank by id
   std::vector<TokenLogprob> top;  // best first; kAllLogprobs: every id below vocab_limit, by id
   // False: the row held NaN or infinity below vocab_limit, or masks left nothing to draw.
   bool finite = true;
@@ -101,13 +103,16 @@ struct SampleParams {
   const int32_t* positions = nullptr;  // [N] the position that the drawn token will have
   int32_t num_draws = 0;               // N
   // True when every slot in `slots` is greedy with nothing else asked for: no penalties, bias,
-  // minimum length or logprobs.
+  // minimum length, logprobs or mask.
   bool plain_greedy = false;
   int32_t* last_tokens = nullptr;  // [slots] the drawn id goes here too; -1 when not finite
   DrawResult* results = nullptr;   // [N]
   TokenLogprob* top = nullptr;     // [N, top_max] or null
   int32_t top_max = 0;
   float* full = nullptr;  // [N, vocab_limit] or null: log-probabilities (or logits) by id
+  // Token t may be drawn where bit t % 32 of word t / 32 is set; nothing else brings it back.
+  const uint32_t* masks = nullptr;     // [*, ceil(vocab_limit / 32)]
+  const int32_t* mask_rows = nullptr;  // [N] the draw's row of `masks`, -1: none; null: all none
 };
 
 // Log-probabilities of given tokens (prompt logprobs); same logits layout, same outputs: a result's

@@ -121,6 +121,13 @@ Listed listed_of(const Params& p, int64_t i) {
   return out;
 }
 
+std::span<const uint32_t> mask_of(const SampleParams& p, int64_t i) {
+  const int32_t row = p.mask_rows == nullptr ? -1 : p.mask_rows[i];
+  if (row < 0) return {};
+  const auto words = static_cast<size_t>((p.vocab_limit + 31) / 32);
+  return {p.masks + static_cast<size_t>(row) * words, words};
+}
+
 std::string shape_text(int64_t rows, int64_t cols, DType dtype, int32_t rows_per_scale) {
   std::string out = "[";
   out.append(std::to_string(rows)).append(", ").append(std::to_string(cols)).append("] ");
@@ -251,6 +258,7 @@ void CpuOps::clear_sampler(int32_t slot) {
 
 void CpuOps::sample(const SampleParams& p) {
   check_shape(p.num_shards, p.shard_cols, p.vocab_limit);
+  CHECK(p.mask_rows == nullptr || (p.masks != nullptr && !p.plain_greedy));
   std::vector<bool> drawn(samplers_.size(), false);  // a second draw would not know of the first
   for (int32_t i = 0; i < p.num_draws; ++i) {
     const int32_t slot = p.slots[i];
@@ -265,7 +273,7 @@ void CpuOps::sample(const SampleParams& p) {
     SamplerBuffers& buffers = buffers_of(p.vocab_limit);
     join_row(p.logits, p.num_shards, p.num_rows, p.shard_cols, p.rows[i], buffers.row);
     Sampler& sampler = *samplers_[slot];
-    p.results[i] = sampler.choose(p.positions[i], buffers, listed_of(p, i));
+    p.results[i] = sampler.choose(p.positions[i], mask_of(p, i), buffers, listed_of(p, i));
     if (p.results[i].finite != 0) sampler.count(p.results[i].id);
     if (p.last_tokens != nullptr) p.last_tokens[slot] = p.results[i].id;
   });

@@ -43,7 +43,7 @@ void Sampler::count(int32_t id) {
   if (penalizes()) ++seen_[id].outputs;
 }
 
-void Sampler::adjust(std::span<float> row) const {
+void Sampler::adjust(std::span<float> row, std::span<const uint32_t> mask) const {
   const auto size = static_cast<int32_t>(row.size());
   if (num_outputs_ < params_.min_tokens) {
     for (const int32_t id : params_.stop_ids) {
@@ -60,6 +60,9 @@ void Sampler::adjust(std::span<float> row) const {
     if (seen.outputs == 0) continue;
     x -= params_.frequency_penalty * static_cast<float>(seen.outputs);
     x -= params_.presence_penalty;
+  }
+  for (int32_t id = 0; id < size && !mask.empty(); ++id) {
+    if ((mask[id / 32] >> (id % 32) & 1) == 0) row[id] = kNever;
   }
 }
 
@@ -90,19 +93,20 @@ int32_t Sampler::draw_from(std::span<const float> row, float max, int32_t positi
   return cut ? buffers.ids[drawn] : drawn;
 }
 
-DrawResult Sampler::choose(int32_t position, SamplerBuffers& buffers, const Listed& listed) const {
+DrawResult Sampler::choose(int32_t position, std::span<const uint32_t> mask,
+                           SamplerBuffers& buffers, const Listed& listed) const {
   std::span<float> row(buffers.row);
   DrawResult result;
   RowSummary summary = summarize(row);
   result.finite = summary.finite ? 1 : 0;
   if (!summary.finite) return result;
   const bool described = params_.num_logprobs != -1;
-  const bool adjusted =
-      num_outputs_ < params_.min_tokens || !params_.logit_bias.empty() || !seen_.empty();
+  const bool adjusted = num_outputs_ < params_.min_tokens || !params_.logit_bias.empty() ||
+                        !seen_.empty() || !mask.empty();
   if (described && adjusted) buffers.model.assign(row.begin(), row.end());
   const float model_max = summary.max;
   if (adjusted) {
-    adjust(row);
+    adjust(row, mask);
     summary = summarize(row);
     // Bias and masks may leave nothing that can be drawn.
     if (!std::isfinite(summary.max)) {

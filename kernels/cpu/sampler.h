@@ -31,8 +31,10 @@ class Sampler {
  public:
   explicit Sampler(const SamplerInit& init);
 
-  // The token at `position`. buffers.row: the model's logits, overwritten. Does not count it.
-  DrawResult choose(int32_t position, SamplerBuffers& buffers, const Listed& listed) const;
+  // The token at `position`. buffers.row: the model's logits, overwritten. `mask` as in
+  // SampleParams; empty: none. Does not count it.
+  DrawResult choose(int32_t position, std::span<const uint32_t> mask, SamplerBuffers& buffers,
+                    const Listed& listed) const;
   void count(int32_t id);
 
  private:
@@ -42,8 +44,8 @@ class Sampler {
   };
 
   bool penalizes() const;
-  // Minimum length, bias, then penalties, on the logits.
-  void adjust(std::span<float> row) const;
+  // Minimum length, bias, penalties, then the mask, on the logits.
+  void adjust(std::span<float> row, std::span<const uint32_t> mask) const;
   int32_t draw_from(std::span<const float> row, float max, int32_t position,
                     SamplerBuffers& buffers) const;
 

@@ -94,8 +94,10 @@ Matrix experts(const Matrix& x, int32_t first, std::span<const HostLinear> gate_
                std::span<const HostLinear> down, std::span<const int32_t> expert_ids,
                std::span<const float> expert_weights, int32_t experts_per_token, CpuMode mode);
 
-// The probability of each token, for the logits of the tokens that can be drawn.
-std::vector<double> distribution(std::span<const float> logits, const SamplerInit& init);
+// The probability of each token, for the logits of the tokens that can be drawn. `mask` as in
+// SampleParams; empty: none.
+std::vector<double> distribution(std::span<const float> logits, const SamplerInit& init,
+                                 std::span<const uint32_t> mask = {});
 // log softmax of the logits as they are.
 std::vector<double> log_probabilities(std::span<const float> logits);
 

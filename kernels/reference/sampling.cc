@@ -37,9 +37,13 @@ std::vector<double> adjusted(std::span<const float> logits, const SamplerInit& i
 
 }  // namespace
 
-std::vector<double> distribution(std::span<const float> logits, const SamplerInit& init) {
+std::vector<double> distribution(std::span<const float> logits, const SamplerInit& init,
+                                 std::span<const uint32_t> mask) {
   const SamplingParams& p = init.params;
   std::vector<double> x = adjusted(logits, init);
+  for (size_t id = 0; id < x.size() && !mask.empty(); ++id) {
+    if ((mask[id / 32] >> (id % 32) & 1) == 0) x[id] = kNever;
+  }
   std::vector<int32_t> order(x.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return x[a] > x[b]; });

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "base/units.h"
+#include "grammar/token_rules.h"
 #include "kernels/ops.h"
 #include "kvcache/kv_spec.h"
 #include "kvcache/kv_store.h"
@@ -26,6 +27,7 @@ struct SequenceRequest {
   int32_t max_tokens = 0;            // >= 1 outputs at most
   bool ignore_stop_ids = false;
   int32_t num_prompt_logprobs = -1;
+  grammar::Spec constraint = {};  // checked by whoever submits: RuleSource::check()
 };
 
 enum class FinishReason : uint8_t { kNone = 0, kStop, kLength, kCancelled, kError };
@@ -87,9 +89,11 @@ class Engine {
     int32_t window_pages = 0;
     bool has_full = true;  // the model has layers of this kind
     bool has_window = true;
+    bool constraints = false;  // the ranks can hold outputs to one
 
     Result<void> validate() const;
     // kInvalidArgument names field, value and bound; also a sequence that no empty pool holds.
+    // kUnimplemented: a constraint where there are none.
     Result<void> check(const SequenceRequest& request) const;
     kvcache::KvStore::Options kv() const;
   };

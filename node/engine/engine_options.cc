@@ -56,6 +56,21 @@ Result<void> check_sampling(const kernels::SamplingParams& p, int32_t vocab) {
   return between("num_logprobs", p.num_logprobs, kernels::kAllLogprobs, vocab);
 }
 
+// A constraint alone says where an output may end: it must be able to end there.
+Result<void> check_constraint(const SequenceRequest& request, bool constraints) {
+  if (request.constraint.kind == grammar::Spec::Kind::kNone) return {};
+  if (!constraints)
+    return Error{Code::kUnimplemented,
+                 "constraint: the group has no tokenizer's vocabulary to hold outputs to one"};
+  if (request.ignore_stop_ids || request.sampling.stop_ids.empty())
+    return invalid_argument(
+        "constraint: no stop id ends the sequence, expected the model's ends to");
+  if (request.sampling.min_tokens > 0)
+    return invalid_argument("min_tokens is " + std::to_string(request.sampling.min_tokens) +
+                            ", expected 0 beside a constraint, which says where the end may come");
+  return {};
+}
+
 Result<void> check_fit(const kvcache::KvSpec& spec, int32_t num_tokens, int32_t num_pages) {
   const int32_t needed = spec.pages_max(num_tokens);
   if (needed <= num_pages) return {};
@@ -114,6 +129,7 @@ Result<void> Engine::Options::check(const SequenceRequest& request) const {
   TRY(between("max_tokens", request.max_tokens, 1, kInt32Max));
   TRY(between("num_prompt_logprobs", request.num_prompt_logprobs, kernels::kAllLogprobs, vocab));
   TRY(check_sampling(request.sampling, vocab));
+  TRY(check_constraint(request, constraints));
   // The last output is drawn and never read.
   const auto num_tokens =
       static_cast<int32_t>(std::min<int64_t>(num_prompt + request.max_tokens, positions_max) - 1);

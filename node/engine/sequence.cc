@@ -31,7 +31,8 @@ Admission Sequence::admission(SlotId to) const {
           .sampling = request_.sampling,
           .tokens = tokens_,
           .num_prompt = num_prompt_,
-          .num_prompt_logprobs = scored ? -1 : request_.num_prompt_logprobs};
+          .num_prompt_logprobs = scored ? -1 : request_.num_prompt_logprobs,
+          .constraint = request_.constraint};
 }
 
 bool Sequence::plan_rows(int32_t num_rows) {
@@ -53,7 +54,11 @@ Result<bool> Sequence::accept(bool drew, const SlotOutput* output, int32_t vocab
     if (choice.finite && (choice.id < 0 || choice.id >= vocab))
       return unexpected(id(), "drew token " + std::to_string(choice.id) + ", expected 0 to " +
                                   std::to_string(vocab - 1));
-    draw(choice, event);
+    if (output->rules_error.code == Code::kOk) {
+      draw(choice, event);
+    } else {
+      end_with(output->rules_error.with_context("constraint"), event);
+    }
   }
   return drew || !event.prompt_scores.empty() || finished_;
 }
@@ -81,9 +86,13 @@ Result<void> Sequence::take_prompt_scores(const SlotOutput& output, SequenceEven
 }
 
 void Sequence::end_non_finite(int32_t position, SequenceEvent& event) {
+  end_with(internal_error("non-finite logits at position " + std::to_string(position)), event);
+}
+
+void Sequence::end_with(Error error, SequenceEvent& event) {
   finished_ = true;
   event.finish = FinishReason::kError;
-  event.error = internal_error("non-finite logits at position " + std::to_string(position));
+  event.error = std::move(error);
 }
 
 void Sequence::draw(const kernels::TokenChoice& choice, SequenceEvent& event) {

@@ -53,6 +53,7 @@ class Sequence {
   void draw(const kernels::TokenChoice& choice, SequenceEvent& event);
   // Never OK on bad data: logits with NaN end the sequence.
   void end_non_finite(int32_t position, SequenceEvent& event);
+  void end_with(Error error, SequenceEvent& event);
 
   SequenceRequest request_;      // its prompt is moved to tokens_
   std::vector<int32_t> tokens_;  // prompt, then outputs

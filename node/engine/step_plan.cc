@@ -47,6 +47,15 @@ void put_sampling(ByteWriter& out, const kernels::SamplingParams& p) {
   out.varint(p.raw_logits ? 1 : 0);
 }
 
+void put_spec(ByteWriter& out, const grammar::Spec& spec) {
+  put(out, static_cast<int64_t>(spec.kind));
+  if (spec.kind == grammar::Spec::Kind::kNone) return;
+  out.text(spec.text);
+  put(out, static_cast<int64_t>(spec.choices.size()));
+  for (const std::string& choice : spec.choices) out.text(choice);
+  out.text(spec.free_until);
+}
+
 void put_admission(ByteWriter& out, const Admission& admission) {
   CHECK_LE(admission.num_prompt, static_cast<int64_t>(admission.tokens.size()));
   put(out, admission.slot.value);
@@ -55,6 +64,7 @@ void put_admission(ByteWriter& out, const Admission& admission) {
   put(out, admission.num_prompt);
   put(out, admission.num_cached);
   out.svarint(admission.num_prompt_logprobs);
+  put_spec(out, admission.constraint);
 }
 
 // Pages of one grant are mostly neighbours.
@@ -147,6 +157,18 @@ kernels::SamplingParams get_sampling(Fields& in) {
   return p;
 }
 
+grammar::Spec get_spec(Fields& in) {
+  grammar::Spec spec;
+  const int32_t kind = in.natural();
+  if (kind > static_cast<int32_t>(grammar::Spec::Kind::kStructuralTag)) in.fail();
+  if (kind == 0 || !in.good()) return spec;
+  spec.kind = static_cast<grammar::Spec::Kind>(kind);
+  spec.text = in.text();
+  in.repeat([&] { spec.choices.push_back(in.text()); });
+  spec.free_until = in.text();
+  return spec;
+}
+
 Admission get_admission(Fields& in) {
   Admission admission;
   admission.slot = get_slot(in);
@@ -155,6 +177,7 @@ Admission get_admission(Fields& in) {
   admission.num_prompt = in.natural();
   admission.num_cached = in.natural();
   admission.num_prompt_logprobs = in.integer();
+  admission.constraint = get_spec(in);
   if (admission.num_prompt > static_cast<int64_t>(admission.tokens.size())) in.fail();
   return admission;
 }
@@ -279,6 +302,8 @@ uint64_t chain_result_digest(uint64_t digest, std::span<const SlotOutput> output
     const auto slot = static_cast<uint64_t>(static_cast<uint32_t>(output.slot.value));
     const auto id = static_cast<uint64_t>(static_cast<uint32_t>(output.choice.id));
     digest = hash_combine(digest, slot << 32 | id);
+    if (output.rules_error.code == Code::kOk) continue;
+    digest = hash_combine(digest, static_cast<uint64_t>(output.rules_error.code));
   }
   return mix64(digest + 1);
 }

@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 #include "base/units.h"
+#include "grammar/token_rules.h"
 #include "kernels/ops.h"
 #include "kvcache/kv_spec.h"
 
@@ -22,6 +23,7 @@ struct Admission {
   // (of a window group those that are still seen). Less than tokens.size().
   int32_t num_cached = 0;
   int32_t num_prompt_logprobs = -1;  // as SamplingParams::num_logprobs, for the prompt's tokens
+  grammar::Spec constraint = {};     // what the outputs must be, those in `tokens` counted
 };
 
 // The slot reads its next `num_tokens` known tokens. The chunk that reads the last known token
@@ -75,6 +77,8 @@ struct SlotOutput {
   SlotId slot;
   bool drew = false;                 // `choice` holds the next token
   kernels::TokenChoice choice = {};  // appended to the slot's known tokens on every rank
+  // Why nothing could be drawn under the slot's constraint; kOk: nothing of that kind.
+  Error rules_error{Code::kOk, ""};
   // Prompt tokens read in this step, when asked for: entry i speaks of the token at position
   // prompt_begin + i, looked up in the logits of the position before (position 0 has none).
   int32_t prompt_begin = 0;
@@ -90,8 +94,8 @@ struct StepResult {
   uint64_t result_digest = 0;  // chain_result_digest() likewise
 };
 
-// The digests of the steps so far and of one more: every field of the plan; the slots that drew and
-// what they drew.
+// The digests of the steps so far and of one more: every field of the plan; the slots that drew,
+// and what they drew or the code of what hindered them.
 uint64_t chain_plan_digest(uint64_t digest, const StepPlan& plan);
 uint64_t chain_result_digest(uint64_t digest, std::span<const SlotOutput> outputs);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "grammar/token_rules.h"
 #include "node/model/index_buffer.h"
 #include "node/model/kv_layout.h"
 
@@ -86,12 +87,14 @@ StepBufferSizes step_buffer_sizes(const ModelConfig& config, const parallel::Sha
   sizes.logits_hidden = logits_rows * config.hidden * element;
   sizes.logits = plan.tp * logits_rows * plan.vocab_rows * int64_t{sizeof(float)};
   sizes.step_indices = IndexBuffer::bytes_for(
-      {rows, rows, runs + 1, runs, runs, rows, rows, rows, rows, pages, pages});
+      {rows, rows, runs + 1, runs, runs, rows, rows, rows, rows, rows, pages, pages});
   sizes.page_tables = (pages + limits.sequences_max) * int64_t{sizeof(int32_t)};
   sizes.results =
       rows * static_cast<int64_t>(sizeof(kernels::DrawResult) +
                                   kernels::kTopLogprobsMax * sizeof(kernels::TokenLogprob));
   sizes.full_rows = kFullRows * int64_t{config.vocab} * int64_t{sizeof(float)};
+  sizes.masks =
+      int64_t{limits.sequences_max} * grammar::mask_words(config.vocab) * int64_t{sizeof(uint32_t)};
   return sizes;
 }
 

@@ -38,10 +38,11 @@ struct StepBufferSizes {
   int64_t page_tables = 0;     // both groups', and the slots' last tokens; i32
   int64_t results = 0;         // [T] DrawResult and their candidates
   int64_t full_rows = 0;       // [kFullRows, vocabulary] f32
+  int64_t masks = 0;           // [slots, vocabulary / 32] u32
 
   int64_t total() const {
     return 4 * hidden_rows + normed_q + q + attention + expert_ids + expert_weights +
-           logits_hidden + logits + step_indices + page_tables + results + full_rows;
+           logits_hidden + logits + step_indices + page_tables + results + full_rows + masks;
   }
 };
 // Rows whose every token's log-probability is taken at once.

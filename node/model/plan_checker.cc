@@ -123,6 +123,10 @@ Result<void> PlanChecker::check_admission(const Admission& admission) const {
     return invalid_argument(at + "num_prompt_logprobs is " + text(admission.num_prompt_logprobs) +
                             ", expected at least " + text(kernels::kAllLogprobs));
   }
+  if (admission.constraint.kind != grammar::Spec::Kind::kNone && !options_.constraints) {
+    return Error{Code::kUnimplemented,
+                 at + "it has a constraint, which needs the tokenizer's vocabulary"};
+  }
   for (const int32_t id : admission.tokens) {
     TRY(check_id(admission.slot, "token", id, options_.vocab_limit));
   }

@@ -45,7 +45,8 @@ class PlanChecker {
     int32_t vocab_limit = 0;  // tokens are below this
     int32_t vocab = 0;        // other ids are below this
     ModelLimits limits;
-    KvSpecs specs;  // groups with num_layers == 0 are left out
+    KvSpecs specs;             // groups with num_layers == 0 are left out
+    bool constraints = false;  // outputs can be held to one
   };
 
   explicit PlanChecker(const Options& options);

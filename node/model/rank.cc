@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "base/log.h"
@@ -19,6 +20,15 @@ int32_t limit_of(const Model& model, const Rank::Options& options) {
   return options.vocab_limit == 0 ? model.config().vocab : options.vocab_limit;
 }
 
+// A step that is held needs the tokens of the one step before it, and nothing may be queued until
+// its own draws are.
+constexpr int32_t kStepsOutMax = 2;
+
+int32_t mask_threads(const Rank::Options& options) {
+  const auto cores = static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()));
+  return std::min(options.mask_threads_max, cores);
+}
+
 }  // namespace
 
 Rank::Rank(Model& model, parallel::TpGroup& group, const Options& options)
@@ -26,7 +36,7 @@ Rank::Rank(Model& model, parallel::TpGroup& group, const Options& options)
       group_(&group),
       options_(options),
       checker_({limit_of(model, options), model.config().vocab, model.options().limits,
-                model.kv_specs()}),
+                model.kv_specs(), options.rules != nullptr}),
       epoch_(options.epoch),
       slots_(static_cast<size_t>(model.options().limits.sequences_max)),
       page_ends_(slots_.size()) {}
@@ -40,8 +50,15 @@ Result<std::unique_ptr<Rank>> Rank::create(Model& model, parallel::TpGroup& grou
   }
   std::unique_ptr<Rank> rank(new Rank(model, group, options));
   kernels::Ops& ops = model.ops();
-  const int32_t num_copies = ops.steps_in_flight_max();
+  const int32_t num_copies = std::min(ops.steps_in_flight_max(), kStepsOutMax);
   TRY_ASSIGN(rank->chooser_, TokenChooser::create(model, limit_of(model, options), num_copies));
+  TRY_ASSIGN(rank->masks_, TokenMasks::create(ops,
+                                              {.source = options.rules,
+                                               .num_slots = model.options().limits.sequences_max,
+                                               .vocab_limit = limit_of(model, options),
+                                               .num_copies = num_copies,
+                                               .threads_max = mask_threads(options)},
+                                              model.buffer_sizes().masks));
   TRY(rank->indices_.allocate(ops, model.buffer_sizes().step_indices, num_copies));
   TRY(rank->make_store());
   ops.forget_recordings();  // of an earlier rank: their pointers are not this one's
@@ -67,6 +84,7 @@ Result<void> Rank::reset(Epoch epoch, parallel::TpGroup& group) {
   for (size_t slot = 0; slot < slots_.size(); ++slot) {
     if (!slots_[slot].active) continue;
     ops.clear_sampler(static_cast<int32_t>(slot));
+    masks_->release(SlotId{static_cast<int32_t>(slot)});
     slots_[slot] = {};
   }
   TRY(make_store());
@@ -114,12 +132,13 @@ Result<void> Rank::start(const StepPlan& plan) {
   step.result.step = step_++;
   step.result.plan_digest = plan_digest_;
   build_rows(runs);
-  build_tasks(runs, step.result.outputs);
+  build_tasks(runs, step);
   step.result.num_tokens = rows_.num_tokens();
   const bool decodes = only_decodes(runs);
   if (decodes) pad(model_.ops().padded_rows(rows_.num_tokens()));
   advance(runs);
-  const auto queued = queue(step, decodes);
+  auto queued = queue(step, decodes);
+  if (queued.ok() && step.held && pending_.size() == 1) queued = queue_draws(step);
   if (!queued.ok()) return fail(queued.error());
   check_memory();
   return {};
@@ -137,12 +156,27 @@ Result<StepResult> Rank::finish() {
   StepResult result = std::move(step.result);
   // A device's work ends, with undefined results, when its group is broken meanwhile.
   auto taken = group_->check();
-  if (taken.ok()) taken = chooser_->take(step.work, step.copy, result.outputs);
+  if (taken.ok()) taken = take(step, result);
   pending_.pop_front();
+  if (taken.ok() && !pending_.empty() && pending_.front().held) {
+    taken = queue_draws(pending_.front());
+  }
   if (!taken.ok()) return fail(taken.error());
   result_digest_ = chain_result_digest(result_digest_, result.outputs);
   result.result_digest = result_digest_;
   return result;
+}
+
+// The choices, and what the rules of constraints are to hear of them.
+Result<void> Rank::take(Pending& step, StepResult& result) {
+  TRY(chooser_->take(step.work, step.copy, result.outputs));
+  for (size_t row = 0; row < step.work.masked.size(); ++row) {
+    const RowTask& task = step.work.tasks[step.work.masked[row]];
+    SlotOutput& output = result.outputs[task.output];
+    output.rules_error = step.rules_errors[row];
+    if (output.choice.id >= 0) masks_->drew(output.slot, task.tenant, output.choice.id);
+  }
+  return {};
 }
 
 Result<StepResult> Rank::run(const StepPlan& plan) {
@@ -154,6 +188,7 @@ Result<StepResult> Rank::run(const StepPlan& plan) {
 void Rank::change_slots(const StepPlan& plan) {
   for (const SlotId slot : plan.releases) {
     model_.ops().clear_sampler(slot.value);
+    masks_->release(slot);
     slots_[slot.value] = {};
   }
   for (const Admission& admission : plan.admissions) {
@@ -164,7 +199,10 @@ void Rank::change_slots(const StepPlan& plan) {
     slot.num_known = static_cast<int32_t>(admission.tokens.size());
     slot.num_read = admission.num_cached;
     slot.num_logprobs = admission.sampling.num_logprobs;
-    slot.plain_greedy = kernels::is_plain_greedy(admission.sampling);
+    masks_->admit(admission.slot, admission.constraint,
+                  std::span(admission.tokens).subspan(admission.num_prompt));
+    slot.plain_greedy =
+        kernels::is_plain_greedy(admission.sampling) && masks_->tenant(admission.slot) == -1;
     slot.num_prompt_logprobs = admission.num_prompt_logprobs;
     slot.raw_logits = admission.sampling.raw_logits;
     for (const kvcache::KvSpec& spec : model_.kv_specs()) {
@@ -221,7 +259,8 @@ void Rank::build_rows(std::span<const SlotRun> runs) {
 
 // A row that is the last known token draws the next; a prompt row before it may score the token
 // that follows. So no row has two tasks.
-void Rank::build_tasks(std::span<const SlotRun> runs, std::vector<SlotOutput>& outputs) {
+void Rank::build_tasks(std::span<const SlotRun> runs, Pending& step) {
+  std::vector<SlotOutput>& outputs = step.result.outputs;
   tasks_.clear();
   for (size_t i = 0; i < runs.size(); ++i) {
     const SlotRun& run = runs[i];
@@ -241,11 +280,13 @@ void Rank::build_tasks(std::span<const SlotRun> runs, std::vector<SlotOutput>& o
                         .raw_logits = slot.raw_logits});
     }
     if (!run.draws) continue;
+    step.held = step.held || masks_->tenant(run.slot) >= 0;
     tasks_.push_back({.row = first_row + run.num_tokens - 1,
                       .output = output,
                       .draw = true,
                       .slot = run.slot.value,
                       .position = run.begin + run.num_tokens,
+                      .tenant = masks_->tenant(run.slot),
                       .plain_greedy = slot.plain_greedy,
                       .num_logprobs = slot.num_logprobs});
   }
@@ -268,46 +309,6 @@ void Rank::pad(int32_t num_rows) {
   }
 }
 
-// What a recorded body reads stands at places that depend on the number of rows alone: the changes
-// of the tables come last, and are done before it.
-Result<void> Rank::queue(Pending& step, bool decodes) {
-  kernels::Ops& ops = model_.ops();
-  indices_.begin(step.copy);
-  StepRows rows;
-  rows.ids = indices_.add(rows_.ids);
-  rows.runs.num_tokens = rows_.num_tokens();
-  rows.runs.num_runs = rows_.num_runs();
-  rows.runs.row_begin = indices_.add(rows_.row_begin);
-  rows.runs.context = indices_.add(rows_.context);
-  rows.runs.row_run = indices_.add(rows_.row_run);
-  rows.runs.slot = indices_.add(rows_.slot);
-  rows.runs.rows_per_run_max = rows_.rows_per_run_max;
-  step.work = chooser_->lay_out(tasks_, indices_);
-  const int32_t* const at = indices_.add(table_changes_.at);
-  const int32_t* const pages = indices_.add(table_changes_.pages);
-  indices_.upload();
-  if (!table_changes_.at.empty()) {
-    ops.scatter({.table = model_.page_tables().entries,
-                 .at = at,
-                 .values = pages,
-                 .count = static_cast<int32_t>(table_changes_.at.size())});
-  }
-  const auto body = [&]() -> Result<void> {
-    TRY(model_.forward(rows, *group_));
-    return chooser_->queue(step.work, *group_);
-  };
-  if (decodes) {
-    const auto key = static_cast<uint64_t>(rows_.num_tokens()) * 2;
-    TRY(ops.recorded(key + (step.work.plain_greedy ? 1 : 0), body));
-  } else if (rows_.num_tokens() > 0) {
-    TRY(body());
-  }
-  chooser_->download(step.work, step.copy);
-  step.mark = ops.mark();
-  indices_.sent(step.mark);
-  return {};
-}
-
 void Rank::advance(std::span<const SlotRun> runs) {
   for (const SlotRun& run : runs) {
     SlotState& slot = slots_[run.slot.value];
@@ -315,46 +316,6 @@ void Rank::advance(std::span<const SlotRun> runs) {
     // What could not be drawn (logits that are not finite) counts too: nobody here knows yet.
     if (run.draws) ++slot.num_known;
   }
-}
-
-Result<void> Rank::record() {
-  if (broken_) return *broken_;
-  if (std::exchange(recorded_, true)) return {};
-  const auto recorded = record_all();
-  if (!recorded.ok()) return fail(recorded.error());
-  return {};
-}
-
-// A backend that works in the call has nothing to record.
-Result<void> Rank::record_all() {
-  kernels::Ops& ops = model_.ops();
-  if (ops.steps_in_flight_max() == 1) return {};
-  // Once as it is: what a backend makes at a first call is no part of a record.
-  TRY(record_step(ops.padded_rows(1), true, true));
-  TRY(record_step(ops.padded_rows(1), false, true));
-  int32_t done = 0;
-  for (int32_t n = 1; n <= static_cast<int32_t>(slots_.size()); ++n) {
-    const int32_t num_rows = ops.padded_rows(n);
-    if (num_rows == done) continue;
-    for (const bool plain_greedy : {true, false}) {
-      TRY(record_step(num_rows, plain_greedy, false));
-    }
-    done = num_rows;
-  }
-  return {};
-}
-
-Result<void> Rank::record_step(int32_t num_rows, bool plain_greedy, bool once) {
-  Pending step;
-  rows_.clear();
-  tasks_.clear();
-  table_changes_.at.clear();
-  table_changes_.pages.clear();
-  pad(num_rows);
-  tasks_.front().plain_greedy = plain_greedy;
-  TRY(queue(step, !once));
-  model_.ops().wait(step.mark);
-  return {};
 }
 
 Error Rank::fail(const Error& error) {

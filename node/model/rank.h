@@ -16,6 +16,7 @@
 #include "node/model/model.h"
 #include "node/model/plan_checker.h"
 #include "node/model/token_chooser.h"
+#include "node/model/token_masks.h"
 #include "parallel/tp_group.h"
 
 namespace mimo::node {
@@ -35,8 +36,10 @@ struct MemoryReport {
 // One rank's state and steps: slots, page tables, the forward pass, the draws. Every rank of a
 // group gets the same plans and comes to the same results; none decides anything.
 //
-// Up to the backend's steps_in_flight_max() steps are out at once. What a step draws stays on the
-// device, where the next step reads it; here only counts go on.
+// Up to the backend's steps_in_flight_max() steps, two at most, are out at once. What a step draws
+// stays on the device, where the next step reads it; here only counts go on. Of a step in which a
+// slot draws under a constraint the forward pass is queued at once, and the draws as soon as what
+// was drawn before is known: the masks are made while the device computes.
 //
 // Thread:    one.
 // Lifetime:  `model` outlives it; a group, until it is broken or reset() brings another.
@@ -47,6 +50,9 @@ class Rank final : public StepRunner {
     Epoch epoch;
     // Ids from here on are refused in prompts and never drawn; 0 = the model's vocabulary.
     int32_t vocab_limit = 0;
+    // Holds outputs to constraints; outlives the rank. Null: a plan with a constraint is refused.
+    grammar::RuleSource* rules = nullptr;
+    int32_t mask_threads_max = 8;  // threads that make masks, this one and those that help it
   };
 
   static Result<std::unique_ptr<Rank>> create(Model& model, parallel::TpGroup& group,
@@ -83,7 +89,14 @@ class Rank final : public StepRunner {
     ChoiceWork work;
     int32_t copy = 0;  // of the host's buffers
     kernels::Mark mark;
+    // Its forward pass is queued, its draws are not: some are under a constraint, and the tokens of
+    // the step before, which is out, say what they may draw. So it is the newest step, and never
+    // the oldest between two calls.
+    bool held = false;
+    std::vector<Error> rules_errors = {};  // of work.masked
   };
+  // What a record holds of a step of decode rows; part of its key.
+  enum class Body : uint64_t { kGreedy = 0, kDraws, kForward };
   // The rows of the step being started, in host memory; kept and refilled.
   struct HostRows {
     std::vector<int32_t> ids;        // [T]
@@ -110,13 +123,16 @@ class Rank final : public StepRunner {
   void change_slots(const StepPlan& plan);
   void change_tables(const StepPlan& plan);
   void build_rows(std::span<const SlotRun> runs);
-  void build_tasks(std::span<const SlotRun> runs, std::vector<SlotOutput>& outputs);
+  void build_tasks(std::span<const SlotRun> runs, Pending& step);
   bool only_decodes(std::span<const SlotRun> runs) const;
   void pad(int32_t num_rows);
+  StepRows upload_rows(Pending& step);
   Result<void> queue(Pending& step, bool decodes);
+  Result<void> queue_draws(Pending& step);
+  Result<void> take(Pending& step, StepResult& result);
   void advance(std::span<const SlotRun> runs);
   Result<void> record_all();
-  Result<void> record_step(int32_t num_rows, bool plain_greedy, bool once);
+  Result<void> record_step(int32_t num_rows, Body body, bool once);
   void check_memory() const;
   Error fail(const Error& error);
 
@@ -125,6 +141,7 @@ class Rank final : public StepRunner {
   const Options options_;
   PlanChecker checker_;
   std::unique_ptr<TokenChooser> chooser_;
+  std::unique_ptr<TokenMasks> masks_;
   std::unique_ptr<kvcache::KvStore> store_;
   Epoch epoch_;
   int64_t step_ = 0;

@@ -79,6 +79,7 @@ ChoiceWork TokenChooser::lay_out(std::span<const RowTask> tasks, IndexBuffer& in
   std::vector<int32_t> pass_rows;
   std::vector<int32_t> seconds;
   std::vector<int32_t> positions;
+  std::vector<int32_t> mask_rows;
   for (int32_t begin = 0; begin < num_tasks; begin += rows_max) {
     const int32_t end = std::min(num_tasks, begin + rows_max);
     std::stable_sort(
@@ -92,6 +93,9 @@ ChoiceWork TokenChooser::lay_out(std::span<const RowTask> tasks, IndexBuffer& in
     rows.push_back(task.row);
     seconds.push_back(task.draw ? task.slot : task.token);
     positions.push_back(task.position);
+    const auto num_masked = static_cast<int32_t>(work.masked.size());
+    mask_rows.push_back(task.tenant >= 0 ? num_masked : -1);
+    if (task.tenant >= 0) work.masked.push_back(static_cast<int32_t>(rows.size()) - 1);
     work.plain_greedy = work.plain_greedy && (!task.draw || task.plain_greedy);
     work.lists = work.lists || (task.num_logprobs > 0 && !full_wanted(task));
   }
@@ -99,6 +103,7 @@ ChoiceWork TokenChooser::lay_out(std::span<const RowTask> tasks, IndexBuffer& in
   work.pass_rows = indices.add(pass_rows);
   work.seconds = indices.add(seconds);
   work.positions = indices.add(positions);
+  if (!work.masked.empty()) work.mask_rows = indices.add(mask_rows);
   return work;
 }
 
@@ -128,6 +133,8 @@ void TokenChooser::sample(const Logits& logits, const ChoiceWork& work,
   // Where all are greedy no candidates are wanted; else they may be, whoever asks for them now: a
   // recorded step must not depend on it.
   const bool lists = !work.plain_greedy;
+  const bool masked = !work.masked.empty();
+  CHECK(!masked || work.masks != nullptr);
   model_.ops().sample({.logits = logits.values,
                        .num_shards = logits.num_shards,
                        .shard_cols = logits.shard_cols,
@@ -142,7 +149,9 @@ void TokenChooser::sample(const Logits& logits, const ChoiceWork& work,
                        .results = results_ + call.begin,
                        .top = lists ? top_ + int64_t{call.begin} * kTopLogprobsMax : nullptr,
                        .top_max = lists ? kTopLogprobsMax : 0,
-                       .full = call.full ? full_ : nullptr});
+                       .full = call.full ? full_ : nullptr,
+                       .masks = work.masks,
+                       .mask_rows = masked ? work.mask_rows + call.begin : nullptr});
 }
 
 void TokenChooser::score(const Logits& logits, const ChoiceWork& work,

@@ -20,6 +20,7 @@ struct RowTask {
   bool draw = false;
   int32_t slot = -1;          // a draw's; -1: padding
   int32_t position = 0;       // a draw's: where the drawn token will stand
+  int64_t tenant = -1;        // a draw's under a constraint: whose, see TokenMasks
   bool plain_greedy = false;  // a draw's: see kernels::SampleParams
   int32_t token = 0;          // a score's: the token that stands after the row
   int32_t num_logprobs = -1;  // as the slot's sampler has it, or the score's
@@ -42,13 +43,16 @@ struct ChoiceWork {
   std::vector<RowTask> tasks;
   std::vector<Pass> passes;
   std::vector<Call> calls;
-  bool plain_greedy = true;  // all draws are
-  bool lists = false;        // some row's candidates are wanted
+  bool plain_greedy = true;     // all draws are
+  bool lists = false;           // some row's candidates are wanted
+  std::vector<int32_t> masked;  // the tasks under a constraint; their masks stand in this order
   // In the backend's memory, one entry a result.
   const int32_t* rows = nullptr;       // of the forward pass
   const int32_t* pass_rows = nullptr;  // of the pass's logits
   const int32_t* seconds = nullptr;    // slots, or tokens
   const int32_t* positions = nullptr;
+  const int32_t* mask_rows = nullptr;  // null: no task has a mask
+  const uint32_t* masks = nullptr;     // set before queue() where there are masked tasks
   // [results of full calls, vocab_limit], in the order of the calls
   std::vector<float> full;
 };

@@ -27,6 +27,7 @@ struct SlotView {
   const int32_t* stop_ids;
   const BiasedId* biased;
   const uint32_t* counts;  // [vocab]
+  const uint32_t* mask;    // [ceil(vocab_limit / 32)] or null
 };
 
 // Repetition for what was seen at all; frequency and presence for outputs. Rounds after each
@@ -40,7 +41,7 @@ __device__ __forceinline__ float penalized(float x, uint32_t count, const SlotSa
   return __fsub_rn(x, sampler.presence_penalty);
 }
 
-// Minimum length, bias, then penalties.
+// Minimum length, bias, penalties, then the mask.
 __device__ void adjust(Row& row, const SlotView& slot) {
   const auto tid = static_cast<int32_t>(threadIdx.x);
   if (slot.num_outputs < slot.sampler.min_tokens) {
@@ -63,6 +64,18 @@ __device__ void adjust(Row& row, const SlotView& slot) {
     }
     __syncthreads();
   }
+  if (slot.mask != nullptr) {
+    for (int32_t i = tid; i < row.size; i += row::kThreads) {
+      const int32_t id = row.begin + i;
+      if ((slot.mask[id / 32] >> (id % 32) & 1u) == 0) row.x[i] = row::never();
+    }
+    __syncthreads();
+  }
+}
+
+__device__ __forceinline__ const uint32_t* mask_of(const SampleParams& p, int32_t n) {
+  const int32_t row = p.mask_rows == nullptr ? -1 : p.mask_rows[n];
+  return row < 0 ? nullptr : p.masks + int64_t{row} * ((p.vocab_limit + 31) / 32);
 }
 
 // The id in which the mass, in the order of the ids, passes uniform * total.
@@ -141,9 +154,12 @@ __global__ void __launch_bounds__(row::kThreads, 2)
   if (slot < 0) return;
   Row row = row::make_row(shared[0], p.vocab_limit);
   const SlotSampler sampler = table.samplers[slot];
-  const SlotView view{
-      sampler, table.num_outputs[slot], table.stop_ids + int64_t{slot} * kStopIdsMax,
-      table.biased + int64_t{slot} * kBiasedIdsMax, table.counts + slot * table.vocab};
+  const SlotView view{sampler,
+                      table.num_outputs[slot],
+                      table.stop_ids + int64_t{slot} * kStopIdsMax,
+                      table.biased + int64_t{slot} * kBiasedIdsMax,
+                      table.counts + slot * table.vocab,
+                      mask_of(p, n)};
   row::Question ask{-1,
                     sampler.num_logprobs,
                     sampler.raw_logits != 0,

@@ -197,6 +197,7 @@ void SamplingOps::sample(const SampleParams& p) {
   check_logits(p, state_->table.vocab);
   CHECK(p.num_draws > 0 && p.num_draws <= state_->draws_max);
   CHECK_GE(p.top_max, 0);
+  CHECK(p.mask_rows == nullptr || (p.masks != nullptr && !p.plain_greedy));
   if (p.plain_greedy) {
     launch_greedy(p, state_->table, state_->cells, context_.num_sms(), context_.stream());
   } else {

@@ -59,6 +59,8 @@ struct Draws {
   bool raw_logits = false;    // of score()
   int32_t top_max = 0;
   bool full = false;
+  std::vector<uint32_t> masks;     // [*, ceil(vocab / 32)]
+  std::vector<int32_t> mask_rows;  // empty: no draw has one
 };
 // Row n for slot n, all at one position.
 inline Draws one_each(int32_t count, int32_t position) {
@@ -110,6 +112,10 @@ class GpuSampler {
     p.positions = device_array(*context_, draws.positions);
     p.num_draws = static_cast<int32_t>(draws.rows.size());
     p.plain_greedy = draws.plain_greedy;
+    if (!draws.mask_rows.empty()) {
+      p.masks = device_array(*context_, draws.masks);
+      p.mask_rows = device_array(*context_, draws.mask_rows);
+    }
     p.last_tokens = poisoned_array<int32_t>(*context_, num_slots_);
     return p;
   }
@@ -179,6 +185,10 @@ class CpuSampler {
     p.positions = draws.positions.data();
     p.num_draws = static_cast<int32_t>(draws.rows.size());
     p.last_tokens = out.last_tokens.data();
+    if (!draws.mask_rows.empty()) {
+      p.masks = draws.masks.data();
+      p.mask_rows = draws.mask_rows.data();
+    }
     ops_->sample(p);
     return out;
   }

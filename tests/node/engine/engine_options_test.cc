@@ -34,6 +34,25 @@ TEST(EngineOptions, RefusesWhatCannotWork) {
   refuses([](auto& o) { o.window.page_tokens = 17; }, "page_tokens is 17");
 }
 
+TEST(EngineOptions, AConstraintAloneSaysWhereItsOutputEnds) {
+  Engine::Options options = small_options();
+  SequenceRequest request = small_request(1);
+  request.constraint = {.kind = grammar::Spec::Kind::kJsonObject};
+  request.sampling.stop_ids = {2};
+
+  EXPECT_EQ(options.check(request).error().code, Code::kUnimplemented);
+  options.constraints = true;
+  ASSERT_TRUE(options.check(request).ok());
+  request.sampling.min_tokens = 3;
+  expect_refused(options.check(request), "min_tokens is 3");
+  request.sampling.min_tokens = 0;
+  request.ignore_stop_ids = true;
+  expect_refused(options.check(request), "no stop id");
+  request.ignore_stop_ids = false;
+  request.sampling.stop_ids.clear();
+  expect_refused(options.check(request), "no stop id");
+}
+
 TEST(EngineOptions, RefusesBadRequestsNamingFieldAndValue) {
   const auto refuses = [](auto change, const std::string& part) {
     SequenceRequest request = small_request(1);

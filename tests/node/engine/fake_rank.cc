@@ -16,6 +16,11 @@ Error broken(int32_t slot, const std::string& what) {
   return internal_error("slot " + std::to_string(slot) + ": " + what);
 }
 
+bool rules_fail(const Admission& admission, int32_t num_outputs) {
+  return admission.constraint.kind != grammar::Spec::Kind::kNone &&
+         num_outputs >= std::stoi(admission.constraint.text);
+}
+
 }  // namespace
 
 FakeRank::FakeRank(const Options& options)
@@ -181,6 +186,10 @@ Result<void> FakeRank::read(int32_t slot, int32_t num_rows, StepResult& result) 
     const uint64_t seed = s.admission.sampling.seed;
     output.drew = true;
     output.choice.finite = !(options_.with_nan && is_nan(seed, s.num_read - 1));
+    if (rules_fail(s.admission, num_known - s.admission.num_prompt)) {
+      output.choice.finite = false;
+      output.rules_error = internal_error("no way on");
+    }
     output.choice.id =
         output.choice.finite ? next_token(seed, s.tokens, options_.engine.vocab) : -1;
     s.tokens.push_back(output.choice.id);

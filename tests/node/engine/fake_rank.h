@@ -16,7 +16,8 @@ namespace mimo::node {
 // A rank whose model is a hash: the token after a prefix depends on all of the prefix, on the seed
 // and on nothing else. Keeps, for each page, which token of whom was written where, and reads every
 // key that attention would read back through the page tables. Like a device it works in order of
-// start(); what came of a step is told by finish() alone. A draw of NaN logits is token -1.
+// start(); what came of a step is told by finish() alone. A draw of NaN logits is token -1. A
+// constraint's text is after how many outputs its rules fail.
 //
 // Thread:    one.
 class FakeRank final : public StepExecutor, public StepRunner {

@@ -14,6 +14,24 @@ int32_t pick(std::mt19937_64& random, int32_t low, int32_t high) {
   return std::uniform_int_distribution<int32_t>(low, high)(random);
 }
 
+std::string random_text(std::mt19937_64& random) {
+  std::string text;
+  for (int32_t n = pick(random, 0, 40); n > 0; --n) {
+    text.push_back(static_cast<char>(pick(random, -128, 127)));
+  }
+  return text;
+}
+
+grammar::Spec random_constraint(std::mt19937_64& random) {
+  grammar::Spec spec;
+  spec.kind = static_cast<grammar::Spec::Kind>(pick(random, 0, 6));
+  if (spec.kind == grammar::Spec::Kind::kNone) return spec;
+  spec.text = random_text(random);
+  for (int32_t n = pick(random, 0, 3); n > 0; --n) spec.choices.push_back(random_text(random));
+  spec.free_until = random_text(random);
+  return spec;
+}
+
 Admission random_admission(std::mt19937_64& random) {
   Admission a{.slot = SlotId{pick(random, 0, 300)}};
   for (int32_t n = pick(random, 0, 20); n > 0; --n) a.tokens.push_back(pick(random, 0, 152575));
@@ -31,6 +49,7 @@ Admission random_admission(std::mt19937_64& random) {
   }
   p.num_logprobs = pick(random, -2, 20);
   p.raw_logits = pick(random, 0, 1) == 1;
+  a.constraint = random_constraint(random);
   return a;
 }
 
@@ -75,6 +94,7 @@ TEST(StepPlan, ComesBackAsItWasWritten) {
       ASSERT_EQ(back.value().admissions[i].sampling.seed, plan.admissions[i].sampling.seed);
       ASSERT_EQ(back.value().admissions[i].sampling.logit_bias,
                 plan.admissions[i].sampling.logit_bias);
+      ASSERT_EQ(back.value().admissions[i].constraint, plan.admissions[i].constraint);
     }
     ASSERT_EQ(back.value().grants.size(), plan.grants.size());
     for (size_t i = 0; i < plan.grants.size(); ++i) {

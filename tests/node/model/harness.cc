@@ -101,8 +101,11 @@ Result<void> Cluster::load(const std::string& folder) {
     model.limits = options_.limits;
     model.num_pages = options_.num_pages;
     TRY_ASSIGN(member.model, Model::create(*checkpoint, *member.ops, model));
-    TRY_ASSIGN(member.rank,
-               Rank::create(*member.model, *groups_[i], {epoch_, options_.vocab_limit}));
+    if (options_.make_rules) member.rules = options_.make_rules();
+    TRY_ASSIGN(member.rank, Rank::create(*member.model, *groups_[i],
+                                         {.epoch = epoch_,
+                                          .vocab_limit = options_.vocab_limit,
+                                          .rules = member.rules.get()}));
   }
   return {};
 }
@@ -183,6 +186,7 @@ void Planner::admit(int32_t i) {
   admission.num_prompt = static_cast<int32_t>(sequence.prompt.size());
   admission.num_prompt_logprobs = sequence.num_prompt_logprobs;
   for (const int32_t id : sequence.output_ids()) admission.tokens.push_back(id);
+  admission.constraint = sequence.constraint;
   slots_[i].active = true;
   slots_[i].num_known = static_cast<int32_t>(admission.tokens.size());
   slots_[i].num_drawn = static_cast<int32_t>(sequence.outputs.size());
@@ -261,6 +265,7 @@ void Planner::take(const StepResult& result) {
       sequence.scores[position++] = score;
     }
     if (!output.drew) continue;
+    if (sequence.rules_error.code == Code::kOk) sequence.rules_error = output.rules_error;
     sequence.outputs.push_back(output.choice);
   }
 }

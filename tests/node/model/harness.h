@@ -54,6 +54,8 @@ struct ClusterOptions {
   DeferredCounts* deferred = nullptr;  // set: over a DeferredOps that counts there; tp 1
   // Set: another backend instead of the CPU's; tp 1.
   std::function<Result<std::unique_ptr<kernels::Ops>>()> make_ops = {};
+  // Set: the ranks take constraints; a source each.
+  std::function<std::unique_ptr<grammar::RuleSource>()> make_rules = {};
 };
 
 // Limits that fit every recorded case at once.
@@ -79,6 +81,7 @@ class Cluster {
   const ClusterOptions& options() const { return options_; }
   const KvSpecs& specs() const { return members_[0].model->kv_specs(); }
   Rank& rank(int32_t i) { return *members_[i].rank; }
+  grammar::RuleSource& rules(int32_t i) { return *members_[i].rules; }
   Model& model(int32_t i) { return *members_[i].model; }
   parallel::TpGroup& group(int32_t i) { return *groups_[i]; }
   Epoch epoch() const { return epoch_; }
@@ -87,6 +90,7 @@ class Cluster {
   struct Member {
     std::unique_ptr<kernels::Ops> ops;
     std::unique_ptr<Model> model;
+    std::unique_ptr<grammar::RuleSource> rules;
     std::unique_ptr<Rank> rank;
   };
   Cluster() = default;
@@ -106,8 +110,10 @@ struct Sequence {
   int32_t num_outputs = 0;
   kernels::SamplingParams sampling = {};
   int32_t num_prompt_logprobs = -1;
+  grammar::Spec constraint = {};
   // What came out.
   std::vector<kernels::TokenChoice> outputs = {};
+  Error rules_error{Code::kOk, ""};                     // the first
   std::map<int32_t, kernels::TokenChoice> scores = {};  // by position
 
   std::vector<int32_t> output_ids() const;
