@@ -7,7 +7,7 @@
 namespace mimo::chat {
 namespace {
 
-ExprPtr make(ExprKind kind, int32_t line) {
+ExprPtr make_node(ExprKind kind, int32_t line) {
   auto node = std::make_unique<Expr>();
   node->kind = kind;
   node->line = line;
@@ -17,7 +17,7 @@ ExprPtr make(ExprKind kind, int32_t line) {
 }  // namespace
 
 Result<ExprPtr> Parser::list() {
-  ExprPtr node = make(ExprKind::kList, now().line);
+  ExprPtr node = make_node(ExprKind::kList, now().line);
   TRY(expect("["));
   while (!now().is("]")) {
     if (!node->items.empty()) TRY(expect(","));
@@ -30,7 +30,7 @@ Result<ExprPtr> Parser::list() {
 }
 
 Result<ExprPtr> Parser::dict() {
-  ExprPtr node = make(ExprKind::kDict, now().line);
+  ExprPtr node = make_node(ExprKind::kDict, now().line);
   TRY(expect("{"));
   while (!now().is("}")) {
     if (!node->items.empty()) TRY(expect(","));
@@ -79,13 +79,13 @@ Result<ExprPtr> Parser::subscript(ExprPtr node) {
   if (token.kind != TokenKind::kName && token.kind != TokenKind::kInteger)
     return unexpected("a name or a number");
   move();
-  ExprPtr result = make(ExprKind::kAttribute, line);
+  ExprPtr result = make_node(ExprKind::kAttribute, line);
   result->items.push_back(std::move(node));
   if (token.kind == TokenKind::kName) {
     result->name = token.text;
   } else {
     result->kind = ExprKind::kItem;
-    ExprPtr index = make(ExprKind::kConstant, token.line);
+    ExprPtr index = make_node(ExprKind::kConstant, token.line);
     index->constant = Value::integer(token.integer);
     result->items.push_back(std::move(index));
   }
@@ -99,10 +99,10 @@ Result<ExprPtr> Parser::slice_part() {
 }
 
 Result<ExprPtr> Parser::bracket(ExprPtr node, int32_t line) {
-  ExprPtr result = make(ExprKind::kItem, line);
+  ExprPtr result = make_node(ExprKind::kItem, line);
   result->items.push_back(std::move(node));
   if (now().is("]")) {  // an empty tuple
-    result->items.push_back(make(ExprKind::kTuple, line));
+    result->items.push_back(make_node(ExprKind::kTuple, line));
     move();
     return checked(std::move(result));
   }
@@ -118,7 +118,7 @@ Result<ExprPtr> Parser::bracket(ExprPtr node, int32_t line) {
     result->items.push_back(std::move(stop));
     result->items.push_back(std::move(step));
   } else if (now().is(",")) {
-    ExprPtr key = make(ExprKind::kTuple, line);
+    ExprPtr key = make_node(ExprKind::kTuple, line);
     key->items.push_back(std::move(first));
     while (take(",")) {
       TRY_ASSIGN(ExprPtr item, expression());
@@ -174,7 +174,7 @@ Result<CallArguments> Parser::arguments() {
 }
 
 Result<ExprPtr> Parser::call(ExprPtr node) {
-  ExprPtr result = make(ExprKind::kCall, now().line);
+  ExprPtr result = make_node(ExprKind::kCall, now().line);
   result->items.push_back(std::move(node));
   TRY_ASSIGN(result->call, arguments());
   return checked(std::move(result));
@@ -192,7 +192,7 @@ Result<std::string> Parser::dotted_name() {
 Result<ExprPtr> Parser::filter(ExprPtr node, bool first_without_bar) {
   while (first_without_bar || take("|")) {
     first_without_bar = false;
-    ExprPtr result = make(ExprKind::kFilter, now().line);
+    ExprPtr result = make_node(ExprKind::kFilter, now().line);
     TRY_ASSIGN(result->name, dotted_name());
     if (soft_ == 0 && !is_filter_name(result->name))
       unknown_.push_back(at_line(result->line, "no filter is named '" + result->name + "'"));
@@ -206,7 +206,7 @@ Result<ExprPtr> Parser::filter(ExprPtr node, bool first_without_bar) {
 }
 
 Result<ExprPtr> Parser::test(ExprPtr node) {
-  ExprPtr result = make(ExprKind::kTest, now().line);
+  ExprPtr result = make_node(ExprKind::kTest, now().line);
   move();  // "is"
   const bool negated = take_name("not");
   TRY_ASSIGN(result->name, dotted_name());
@@ -229,7 +229,7 @@ Result<ExprPtr> Parser::test(ExprPtr node) {
   const int32_t line = result->line;
   TRY_ASSIGN(result, checked(std::move(result)));
   if (!negated) return result;
-  ExprPtr inverse = make(ExprKind::kNot, line);
+  ExprPtr inverse = make_node(ExprKind::kNot, line);
   inverse->items.push_back(std::move(result));
   return checked(std::move(inverse));
 }

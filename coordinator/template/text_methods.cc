@@ -17,7 +17,7 @@ namespace {
 using Mapping = std::string (*)(std::string_view);
 
 template <Mapping kMap>
-Result<Value> mapped(Machine& machine, const Value& self, const Arguments& arguments) {
+Result<Value> mapped_text(Machine& machine, const Value& self, const Arguments& arguments) {
   TRY(bind_positional(arguments, "a str's method", 0, 0));
   return machine.text(kMap(self.as_text()), self.is_markup());
 }
@@ -134,11 +134,11 @@ using Table = std::unordered_map<std::string_view, Method>;
 
 const Table& table() {
   static const Table methods{
-      {"upper", mapped<upper>},
-      {"lower", mapped<lower>},
-      {"title", mapped<title>},
-      {"capitalize", mapped<capitalize>},
-      {"swapcase", mapped<swap_case>},
+      {"upper", mapped_text<upper>},
+      {"lower", mapped_text<lower>},
+      {"title", mapped_text<title>},
+      {"capitalize", mapped_text<capitalize>},
+      {"swapcase", mapped_text<swap_case>},
       {"strip", stripped<true, true>},
       {"lstrip", stripped<true, false>},
       {"rstrip", stripped<false, true>},

@@ -183,7 +183,8 @@ Result<Value> has_end(Machine& machine, const Value& self, const Arguments& argu
   return Value::boolean(false);
 }
 
-Result<Value> replaced(Machine& machine, const Value& self, const Arguments& arguments) {
+Result<Value> with_pieces_replaced(Machine& machine, const Value& self,
+                                   const Arguments& arguments) {
   TRY_ASSIGN(const auto given, bind_positional(arguments, "replace()", 2, 3));
   TRY_ASSIGN(const std::string from, to_text(given[0], "", "replace()'s first argument"));
   TRY_ASSIGN(std::string to, to_text(given[1], "", "replace()'s second argument"));
@@ -292,7 +293,7 @@ Method find_piece_method(std::string_view name) {
       {"count", count},
       {"startswith", has_end<false>},
       {"endswith", has_end<true>},
-      {"replace", replaced},
+      {"replace", with_pieces_replaced},
       {"join", joined},
       {"removeprefix", end_removed<false>},
       {"removesuffix", end_removed<true>},

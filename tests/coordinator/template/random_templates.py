@@ -4,8 +4,8 @@ import random
 
 import snippets
 
-NUM_EXPRESSIONS = 2500
-NUM_TEMPLATES = 1500
+NUM_EXPRESSIONS = 1200
+NUM_TEMPLATES = 600
 
 NAMES = ["i", "neg", "zero", "f", "t", "no", "nil", "s", "e", "sp", "uni", "low", "num", "lines", "q",
          "html", "l", "ls", "mixed", "el", "nested", "d", "ed", "users", "floats", "undef", "x", "y"]
