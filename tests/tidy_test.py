@@ -13,18 +13,18 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 ROOMS = {
     "base": set(),
     "checkpoint": {"base"},
+    "grammar": {"base", "checkpoint"},
     "kernels": {"base"},
     "parallel": {"base", "checkpoint/model_config.h", "checkpoint/kv_scale.h", "kernels/device",
                  "kernels/cuda/launch.h", "kernels/cuda/cuda_check.h"},
     "kvcache": {"base", "kernels/ops.h"},
-    "grammar": {"base"},
     "node": {"base", "checkpoint", "kernels", "parallel", "kvcache", "grammar", "mimo/v1"},
     "coordinator": {"base", "checkpoint", "parallel/shard.h", "kvcache/keys.h", "mimo/v1"},
     "cli": {"base", "checkpoint", "parallel/shard.h", "parallel/shard_bytes.h", "kernels/ops.h", "kvcache/kv_spec.h",
             "mimo/v1", "coordinator", "node"},
 }
 # Builds on a bare GPU machine.
-BARE = ("base/", "checkpoint/", "kernels/", "parallel/", "kvcache/", "node/engine/", "node/model/")
+BARE = ("base/", "checkpoint/", "grammar/", "kernels/", "parallel/", "kvcache/", "node/engine/", "node/model/")
 BARE_BANNED = re.compile(r'#include [<"](grpcpp|grpc|google/protobuf|mimo/v1|prometheus|toml)')
 
 HOST_FILE_LINES, DEVICE_FILE_LINES = 400, 600

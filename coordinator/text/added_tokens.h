@@ -7,18 +7,11 @@
 #include <string_view>
 #include <vector>
 
+#include "checkpoint/tokenizer_file.h"
+
 namespace mimo::text {
 
-// A token that is found in the text as it stands, before anything is cut into pieces.
-struct AddedToken {
-  int32_t id = 0;
-  std::string content;
-  bool single_word = false;  // only where no letter, digit or mark touches it
-  bool lstrip = false;       // takes the white space before it
-  bool rstrip = false;       // takes the white space after it
-  bool normalized = false;   // is looked for after normalisation, not before
-  bool special = false;
-};
+using checkpoint::AddedToken;
 
 // A stretch of text: an added token, or what lies between two of them.
 struct Segment {

@@ -6,14 +6,11 @@
 #include <string_view>
 #include <vector>
 
+#include "checkpoint/tokenizer_file.h"
+
 namespace mimo::text {
 
-// Two neighbours that become one. Its place in the list is its rank.
-struct MergeRule {
-  int32_t left = 0;
-  int32_t right = 0;
-  int32_t result = 0;
-};
+using checkpoint::MergeRule;
 
 // What one thread needs while it merges, and the pieces that it met lately.
 class BpeScratch final {

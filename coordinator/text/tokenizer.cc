@@ -8,17 +8,23 @@
 
 #include "base/check.h"
 #include "base/mapped_file.h"
+#include "checkpoint/byte_alphabet.h"
+#include "checkpoint/token_bytes.h"
+#include "checkpoint/tokenizer_file.h"
 #include "coordinator/text/added_tokens.h"
 #include "coordinator/text/bpe.h"
-#include "coordinator/text/byte_alphabet.h"
 #include "coordinator/text/nfc.h"
 #include "coordinator/text/scratch_pool.h"
 #include "coordinator/text/split_pattern.h"
-#include "coordinator/text/tokenizer_file.h"
 #include "coordinator/text/utf8.h"
 
 namespace mimo::text {
 namespace {
+
+using checkpoint::append_spelling;
+using checkpoint::parse_tokenizer_file;
+using checkpoint::shown_bytes;
+using checkpoint::TokenizerSpec;
 
 constexpr int64_t kFileBytesMax = int64_t{256} << 20;
 
@@ -55,11 +61,10 @@ void index_tokens(const TokenizerSpec& spec, std::vector<Token>* tokens, IdMap* 
   ids->reserve(spec.vocab.size() + spec.added_tokens.size());
   const auto add = [&](const std::string& spelled, const std::string& shown, int32_t id,
                        bool special) {
-    (*tokens)[static_cast<size_t>(id)] = {bytes_of_spelling(shown).value_or(shown), special};
+    (*tokens)[static_cast<size_t>(id)] = {shown_bytes(shown), special};
     ids->emplace(spelled, id);
   };
   for (const auto& [spelled, id] : spec.vocab) add(spelled, spelled, id, false);
-  // Hugging Face's decoder reads added tokens in the byte alphabet too, where it can; so here.
   for (const AddedToken& added : spec.added_tokens)
     add(added.content, content_of(added, spec.nfc), added.id, added.special);
 }

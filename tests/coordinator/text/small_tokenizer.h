@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "coordinator/text/byte_alphabet.h"
+#include "checkpoint/byte_alphabet.h"
 
 namespace mimo::text {
 
@@ -30,7 +30,7 @@ inline nlohmann::json small_tokenizer() {
   for (int32_t byte = 0; byte < 256; ++byte) {
     const char c = static_cast<char>(byte);
     std::string spelled;
-    append_spelling({&c, 1}, &spelled);
+    checkpoint::append_spelling({&c, 1}, &spelled);
     vocab[spelled] = byte;
   }
   vocab["ab"] = 256;

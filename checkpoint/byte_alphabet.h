@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace mimo::text {
+namespace mimo::checkpoint {
 
 // Byte-level vocabularies are written in an alphabet of 256 visible characters, one a byte: the
 // printable bytes of Latin-1 stand for themselves, the others for U+0100 and up, in order.
@@ -17,4 +17,4 @@ std::optional<std::string> bytes_of_spelling(std::string_view spelled);
 // Appends how `bytes` are written.
 void append_spelling(std::string_view bytes, std::string* out);
 
-}  // namespace mimo::text
+}  // namespace mimo::checkpoint

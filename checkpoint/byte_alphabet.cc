@@ -1,10 +1,8 @@
-#include "coordinator/text/byte_alphabet.h"
+#include "checkpoint/byte_alphabet.h"
 
 #include <array>
 
-#include "coordinator/text/utf8.h"
-
-namespace mimo::text {
+namespace mimo::checkpoint {
 namespace {
 
 constexpr int32_t kNumBytes = 256;
@@ -37,8 +35,13 @@ static_assert(kAlphabet.spelled[0xad] == kSpelledMax, "the soft hyphen is the la
 std::optional<std::string> bytes_of_spelling(std::string_view spelled) {
   std::string bytes;
   bytes.reserve(spelled.size());
-  for (size_t at = 0; at < spelled.size();) {
-    const char32_t c = next_code_point(spelled, &at);
+  for (size_t at = 0; at < spelled.size(); ++at) {
+    char32_t c = static_cast<uint8_t>(spelled[at]);
+    if (c >= 0x80) {
+      // All of the alphabet is below U+0800: two bytes, 110xxxxx 10xxxxxx.
+      if ((c & 0xe0) != 0xc0 || at + 1 == spelled.size()) return std::nullopt;
+      c = (c & 0x1f) << 6 | (static_cast<uint8_t>(spelled[++at]) & 0x3f);
+    }
     if (c > kSpelledMax || kAlphabet.byte[c] < 0) return std::nullopt;
     bytes.push_back(static_cast<char>(kAlphabet.byte[c]));
   }
@@ -46,7 +49,15 @@ std::optional<std::string> bytes_of_spelling(std::string_view spelled) {
 }
 
 void append_spelling(std::string_view bytes, std::string* out) {
-  for (const char c : bytes) append_utf8(kAlphabet.spelled[static_cast<uint8_t>(c)], out);
+  for (const char byte : bytes) {
+    const char32_t c = kAlphabet.spelled[static_cast<uint8_t>(byte)];
+    if (c < 0x80) {
+      out->push_back(static_cast<char>(c));
+    } else {
+      out->push_back(static_cast<char>(0xc0 | c >> 6));
+      out->push_back(static_cast<char>(0x80 | (c & 0x3f)));
+    }
+  }
 }
 
-}  // namespace mimo::text
+}  // namespace mimo::checkpoint

@@ -1,13 +1,13 @@
-#include "coordinator/text/tokenizer_file.h"
+#include "checkpoint/tokenizer_file.h"
 
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <unordered_map>
 #include <unordered_set>
 
-#include "coordinator/text/json_fields.h"
+#include "checkpoint/json_fields.h"
 
-namespace mimo::text {
+namespace mimo::checkpoint {
 namespace {
 
 using nlohmann::json;
@@ -296,4 +296,4 @@ Result<TokenizerSpec> parse_tokenizer_file(std::string_view text) {
   return spec;
 }
 
-}  // namespace mimo::text
+}  // namespace mimo::checkpoint

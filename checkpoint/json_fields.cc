@@ -1,6 +1,6 @@
-#include "coordinator/text/json_fields.h"
+#include "checkpoint/json_fields.h"
 
-namespace mimo::text {
+namespace mimo::checkpoint {
 namespace {
 
 constexpr size_t kBriefMax = 80;
@@ -82,4 +82,4 @@ Result<void> JsonFields::done() {
   return {};
 }
 
-}  // namespace mimo::text
+}  // namespace mimo::checkpoint

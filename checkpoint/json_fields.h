@@ -7,7 +7,7 @@
 
 #include "base/result.h"
 
-namespace mimo::text {
+namespace mimo::checkpoint {
 
 // Reads the fields of one JSON object and knows which were asked for, so that what nobody asked for
 // can be refused. The first thing that is wrong is kept and told by done(); after it every read
@@ -50,4 +50,4 @@ class JsonFields final {
 // A value for a message: short ones as they are, others by their kind.
 std::string brief(const nlohmann::json& value);
 
-}  // namespace mimo::text
+}  // namespace mimo::checkpoint

@@ -7,10 +7,26 @@
 #include <vector>
 
 #include "base/result.h"
-#include "coordinator/text/added_tokens.h"
-#include "coordinator/text/bpe.h"
 
-namespace mimo::text {
+namespace mimo::checkpoint {
+
+// A token that is found in the text as it stands, before anything is cut into pieces.
+struct AddedToken {
+  int32_t id = 0;
+  std::string content;
+  bool single_word = false;  // only where no letter, digit or mark touches it
+  bool lstrip = false;       // takes the white space before it
+  bool rstrip = false;       // takes the white space after it
+  bool normalized = false;   // is looked for after normalisation, not before
+  bool special = false;
+};
+
+// Two neighbours that become one. Its place in the list is its rank.
+struct MergeRule {
+  int32_t left = 0;
+  int32_t right = 0;
+  int32_t result = 0;
+};
 
 // What a tokenizer.json of the byte-level family says, checked as far as it can be without building
 // anything: ids are in range and belong to one token each, merges name tokens that exist.
@@ -28,4 +44,4 @@ struct TokenizerSpec {
 // tokens.
 Result<TokenizerSpec> parse_tokenizer_file(std::string_view json);
 
-}  // namespace mimo::text
+}  // namespace mimo::checkpoint
