@@ -28,6 +28,36 @@ void fill(v1::LeaderEvent& out, const SequenceEvent& event) {
   out.set_error_message(event.error.message);
 }
 
+grammar::Spec to_spec(const v1::Constraint& constraint) {
+  using Kind = grammar::Spec::Kind;
+  grammar::Spec spec;
+  switch (constraint.kind_case()) {
+    case v1::Constraint::kJsonSchema:
+      spec = {.kind = Kind::kJsonSchema, .text = constraint.json_schema()};
+      break;
+    case v1::Constraint::kJsonObject:
+      spec.kind = Kind::kJsonObject;
+      break;
+    case v1::Constraint::kRegex:
+      spec = {.kind = Kind::kRegex, .text = constraint.regex()};
+      break;
+    case v1::Constraint::kChoice:
+      spec.kind = Kind::kChoice;
+      spec.choices.assign(constraint.choice().texts().begin(), constraint.choice().texts().end());
+      break;
+    case v1::Constraint::kGrammar:
+      spec = {.kind = Kind::kGrammar, .text = constraint.grammar()};
+      break;
+    case v1::Constraint::kStructuralTag:
+      spec = {.kind = Kind::kStructuralTag, .text = constraint.structural_tag()};
+      break;
+    case v1::Constraint::KIND_NOT_SET:
+      return spec;
+  }
+  spec.free_until = constraint.free_until();
+  return spec;
+}
+
 }  // namespace
 
 SequenceRequest to_request(const v1::Submit& submit) {
@@ -51,6 +81,7 @@ SequenceRequest to_request(const v1::Submit& submit) {
   request.max_tokens = submit.max_tokens();
   request.ignore_stop_ids = submit.ignore_stop_ids();
   request.num_prompt_logprobs = submit.num_prompt_logprobs();
+  request.constraint = to_spec(submit.constraint());
   return request;
 }
 

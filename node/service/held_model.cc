@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "node/model/memory_plan.h"
+#include "node/service/rules.h"
 
 namespace mimo::node {
 namespace {
@@ -176,6 +177,9 @@ Result<std::unique_ptr<HeldModel>> load_model(const checkpoint::Checkpoint& chec
                            {"full_pages", options.num_pages[kFull]},
                            {"window_pages", options.num_pages[kWindow]}});
   TRY_ASSIGN(held->model, Model::create(checkpoint, *held->ops, options));
+  const int32_t vocab_limit =
+      assign.vocab_limit() > 0 ? assign.vocab_limit() : checkpoint.config().vocab;
+  TRY_ASSIGN(held->rules, make_rules(checkpoint, vocab_limit));
   return held;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/result.h"
 #include "checkpoint/checkpoint.h"
+#include "grammar/token_rules.h"
 #include "kernels/ops.h"
 #include "mimo/v1/cluster.pb.h"
 #include "node/model/model.h"
@@ -26,6 +27,8 @@ struct HeldModel {
   int64_t kv_bytes = 0;  // the pools' budget
   std::unique_ptr<kernels::Ops> ops;
   std::unique_ptr<Model> model;
+  // Null where there is no tokenizer. Shared with the leader's desk, whose checks may outlive this.
+  std::shared_ptr<grammar::RuleSource> rules;
   std::unique_ptr<Rank> rank;  // null until the first group
 };
 

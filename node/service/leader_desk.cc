@@ -24,10 +24,11 @@ void erase(std::vector<SequenceId>& ids, SequenceId id) {
 
 }  // namespace
 
-void LeaderDesk::offer(Epoch epoch, Engine& engine) {
+void LeaderDesk::offer(Epoch epoch, Engine& engine, std::shared_ptr<grammar::RuleSource> rules) {
   std::lock_guard lock(mutex_);
   CHECK(engine_ == nullptr);
   engine_ = &engine;
+  rules_ = std::move(rules);
   epoch_ = epoch;
   next_step_ = 0;
 }
@@ -38,7 +39,9 @@ void LeaderDesk::withdraw(Epoch epoch, const Error& reason) {
     std::lock_guard lock(mutex_);
     if (engine_ == nullptr || epoch_ != epoch) return;
     engine_ = nullptr;
+    rules_ = nullptr;
     live_.clear();
+    checking_.clear();
     stream = std::move(stream_);
   }
   if (stream != nullptr) stream->end(reason);
@@ -68,12 +71,19 @@ void LeaderDesk::close(const LeaderStreamEnd* stream) {
     for (const SequenceId id : live_) engine_->abort(id);
   }
   live_.clear();
+  checking_.clear();
   stream_.reset();
 }
 
 Result<void> LeaderDesk::submit(const LeaderStreamEnd* stream, SequenceRequest request) {
   std::lock_guard lock(mutex_);
   if (engine_ == nullptr || stream_.get() != stream) return unavailable("the epoch is over");
+  const bool bound = request.constraint.kind != grammar::Spec::Kind::kNone;
+  if (bound && rules_ != nullptr) return start_check(std::move(request));
+  return submit_checked(std::move(request));
+}
+
+Result<void> LeaderDesk::submit_checked(SequenceRequest request) {
   const SequenceId id = request.id;
   // Before the engine has it: its first event may come at once.
   insert(live_, id);
@@ -82,9 +92,46 @@ Result<void> LeaderDesk::submit(const LeaderStreamEnd* stream, SequenceRequest r
   return taken;
 }
 
+Result<void> LeaderDesk::start_check(SequenceRequest request) {
+  const SequenceId id = request.id;
+  if (contains(live_, id))
+    return invalid_argument("id is " + std::to_string(id.value) + ", which is in use");
+  const grammar::Spec spec = request.constraint;
+  TRY(checks_.start(rules_, spec,
+                    [this, epoch = epoch_, held = std::move(request)](const Result<void>& checked) {
+                      end_check(epoch, held, checked);
+                    }));
+  insert(live_, id);
+  insert(checking_, id);
+  return {};
+}
+
+void LeaderDesk::end_check(Epoch epoch, SequenceRequest request, const Result<void>& checked) {
+  std::lock_guard lock(mutex_);
+  const SequenceId id = request.id;
+  if (engine_ == nullptr || epoch_ != epoch || !contains(checking_, id)) return;
+  erase(checking_, id);
+  erase(live_, id);
+  Result<void> taken = checked;
+  if (taken.ok()) taken = submit_checked(std::move(request));
+  if (taken.ok()) return;
+  SequenceEvent refused;
+  refused.id = id;
+  refused.finish = FinishReason::kError;
+  refused.error = checked.ok() ? taken.error() : checked.error().with_context("constraint");
+  tell({refused});
+}
+
 void LeaderDesk::abort(const LeaderStreamEnd* stream, SequenceId id) {
   std::lock_guard lock(mutex_);
-  if (engine_ != nullptr && stream_.get() == stream) engine_->abort(id);
+  if (engine_ == nullptr || stream_.get() != stream) return;
+  if (!contains(checking_, id)) return engine_->abort(id);
+  erase(checking_, id);
+  erase(live_, id);
+  SequenceEvent cancelled;
+  cancelled.id = id;
+  cancelled.finish = FinishReason::kCancelled;
+  tell({cancelled});
 }
 
 void LeaderDesk::on_events(std::vector<SequenceEvent> events) {
@@ -95,11 +142,16 @@ void LeaderDesk::on_events(std::vector<SequenceEvent> events) {
   for (const SequenceEvent& event : events) {
     if (event.finish != FinishReason::kNone) erase(live_, event.id);
   }
+  tell(events);
+}
+
+void LeaderDesk::tell(const std::vector<SequenceEvent>& events) {
   if (stream_->send(events, next_step_)) return;
   if (engine_ != nullptr) {
     for (const SequenceId id : live_) engine_->abort(id);
   }
   live_.clear();
+  checking_.clear();
   stream_.reset();
 }
 

@@ -152,7 +152,9 @@ Result<void> RankEpoch::load(const v1::FormGroup& form, std::unique_ptr<HeldMode
   const Epoch epoch{assign_.epoch()};
   if (held->rank == nullptr) {
     TRY_ASSIGN(held->rank, Rank::create(*held->model, *group_,
-                                        {.epoch = epoch, .vocab_limit = assign_.vocab_limit()}));
+                                        {.epoch = epoch,
+                                         .vocab_limit = assign_.vocab_limit(),
+                                         .rules = held->rules.get()}));
   } else {
     TRY(held->rank->reset(epoch, *group_));
   }
@@ -189,7 +191,7 @@ Result<void> RankEpoch::lead(HeldModel& held) {
   hooks.on_failure = [this](const Error& error) { abort(error); };
   TRY_ASSIGN(const auto engine,
              Engine::create(options, std::move(hooks), executor, context_.clock));
-  context_.desk.offer(epoch, *engine);
+  context_.desk.offer(epoch, *engine, held.rules);
   handlers_.on_ready(ready(held));
   const Error why = wait_for_end();
   context_.desk.withdraw(epoch, why);
@@ -224,6 +226,7 @@ Engine::Options RankEpoch::engine_options(const HeldModel& held) const {
   options.window_pages = model.options().num_pages[kWindow];
   options.has_full = options.full.num_layers > 0;
   options.has_window = options.window.num_layers > 0;
+  options.constraints = held.rules != nullptr;
   return options;
 }
 
