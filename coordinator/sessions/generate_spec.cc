@@ -162,6 +162,71 @@ Result<void> parse_stopping(const v1::Stopping& stopping, const RequestLimits& l
   return {};
 }
 
+Result<void> check_bytes(std::string_view field, size_t size, int64_t low, int64_t high) {
+  const auto bytes = static_cast<int64_t>(size);
+  if (bytes < low || bytes > high)
+    return bad_field(field, std::to_string(bytes) + " bytes", interval(low, high));
+  return {};
+}
+
+Result<void> check_choices(const v1::Choices& choices, const RequestLimits& limits) {
+  if (choices.texts().empty() || choices.texts_size() > limits.constraint_choices_max)
+    return bad_field("constraint.choice.texts", std::to_string(choices.texts_size()) + " texts",
+                     interval(1, limits.constraint_choices_max));
+  size_t bytes = 0;
+  for (const std::string& text : choices.texts()) bytes += text.size();
+  return check_bytes("constraint.choice.texts", bytes, 1, limits.constraint_bytes_max);
+}
+
+Result<void> check_kind(const v1::Constraint& constraint, const RequestLimits& limits) {
+  const auto text = [&](const char* field, const std::string& value) {
+    return check_bytes(field, value.size(), 1, limits.constraint_bytes_max);
+  };
+  switch (constraint.kind_case()) {
+    case v1::Constraint::kJsonSchema:
+      return text("constraint.json_schema", constraint.json_schema());
+    case v1::Constraint::kJsonObject:
+      if (constraint.json_object()) return {};
+      return bad_field("constraint.json_object", "false", "true, or no constraint");
+    case v1::Constraint::kRegex:
+      return text("constraint.regex", constraint.regex());
+    case v1::Constraint::kChoice:
+      return check_choices(constraint.choice(), limits);
+    case v1::Constraint::kGrammar:
+      return text("constraint.grammar", constraint.grammar());
+    case v1::Constraint::kStructuralTag:
+      return text("constraint.structural_tag", constraint.structural_tag());
+    case v1::Constraint::KIND_NOT_SET:
+      break;
+  }
+  return invalid_argument("constraint.free_until is set: expected a constraint beside it");
+}
+
+// Whether it compiles is the leader's to find out. A stop text or id may end the output earlier
+// than the constraint does, which is the client's wish; that the model's ends do not count, or not
+// yet, would leave the constraint without an end.
+Result<void> parse_constraint(const v1::GenerateRequest& request, const RequestLimits& limits,
+                              GenerateSpec* spec) {
+  const v1::Constraint& constraint = request.constraint();
+  const bool is_set = constraint.kind_case() != v1::Constraint::KIND_NOT_SET;
+  if (!is_set && constraint.free_until().empty()) return {};
+  TRY(check_kind(constraint, limits));
+  TRY(check_bytes("constraint.free_until", constraint.free_until().size(), 0,
+                  limits.free_until_bytes_max));
+  if (!limits.has_tokenizer)
+    return unsupported("constraint: this server has no tokenizer, which it is made of");
+  if (limits.eos_ids.empty())
+    return unsupported("constraint: the model has no end, which a constraint comes to");
+  if (request.stopping().ignore_eos())
+    return bad_field("stopping.ignore_eos", "true",
+                     "false beside a constraint, which says where the end may come");
+  if (request.stopping().min_tokens() > 0)
+    return bad_field("stopping.min_tokens", request.stopping().min_tokens(),
+                     "0 beside a constraint, which says where the end may come");
+  *spec->submit.mutable_constraint() = constraint;
+  return {};
+}
+
 Result<void> parse_response(const v1::ResponseOptions& response, const RequestLimits& limits,
                             GenerateSpec* spec) {
   TRY(check_int("response.output_candidates", response.output_candidates(), 0,
@@ -205,6 +270,7 @@ Result<GenerateSpec> parse_request(const v1::GenerateRequest& request, const Req
   TRY(parse_sampling(request.sampling(), limits, fresh_seed, &spec));
   TRY(parse_stopping(request.stopping(), limits, &spec));
   TRY(parse_response(request.response(), limits, &spec));
+  TRY(parse_constraint(request, limits, &spec));
   return spec;
 }
 

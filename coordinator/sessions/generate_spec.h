@@ -22,6 +22,9 @@ struct RequestLimits {
   int32_t stop_text_bytes_max = 256;
   int32_t stop_ids_max = 128;
   int32_t logit_bias_max = 1024;
+  int32_t constraint_bytes_max = 256 << 10;  // of a constraint's text, or of its choices together
+  int32_t constraint_choices_max = 4096;
+  int32_t free_until_bytes_max = 256;
   int32_t request_id_bytes_max = 128;
   int64_t prompt_bytes_max = int64_t{8} << 20;
   int64_t message_bytes_max = int64_t{64} << 20;  // of one response
