@@ -179,7 +179,7 @@ Result<std::unique_ptr<HeldModel>> load_model(const checkpoint::Checkpoint& chec
   TRY_ASSIGN(held->model, Model::create(checkpoint, *held->ops, options));
   const int32_t vocab_limit =
       assign.vocab_limit() > 0 ? assign.vocab_limit() : checkpoint.config().vocab;
-  TRY_ASSIGN(held->rules, make_rules(checkpoint, vocab_limit));
+  held->rules = make_rules(checkpoint, vocab_limit, assign.rank() == 0);
   return held;
 }
 
