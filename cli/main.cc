@@ -1,5 +1,7 @@
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
+#include <string>
 #include <variant>
 
 #include "base/log.h"
@@ -9,10 +11,21 @@ namespace mimo::cli {
 
 namespace {
 
+// no-color.org: any value that is not empty says no.
+ChatEnvironment chat_environment() {
+  const auto value = [](const char* name) {
+    const char* given = std::getenv(name);
+    return std::string(given == nullptr ? "" : given);
+  };
+  const std::string terminal = value("TERM");
+  return {value("NO_COLOR").empty() && !terminal.empty() && terminal != "dumb", value("HOME")};
+}
+
 struct Run {
   int operator()(const ServeOptions& o) const { return run_serve(o); }
   int operator()(const VerifyOptions& o) const { return run_verify(o); }
   int operator()(const GenerateOptions& o) const { return run_generate(o); }
+  int operator()(const ChatOptions& o) const { return run_chat(o, chat_environment()); }
   int operator()(const BenchOptions& o) const { return run_bench(o); }
   int operator()(const PlanOptions& o) const { return run_plan(o); }
   int operator()(const TokenizeOptions& o) const { return run_tokenize(o); }

@@ -17,7 +17,6 @@ void add_sampling(CLI::App& app, SamplingOptions& o) {
   app.add_option("--frequency-penalty", o.frequency_penalty, "[-2, 2]");
   app.add_option("--repetition-penalty", o.repetition_penalty, "(0, 10]");
   app.add_option("--seed", o.seed, "the same seed draws the same tokens");
-  app.add_option("-n,--num-sequences", o.num_sequences, "outputs of the prompt");
   app.add_option("--max-tokens", o.max_tokens, "tokens of an output at most");
   app.add_option("--min-tokens", o.min_tokens, "no stop before so many");
   app.add_option("--stop", o.stop, "text that ends an output; may be given again");
@@ -73,10 +72,29 @@ void add_generate(CLI::App& app, GenerateOptions& o) {
   app.add_option("-p,--prompt", o.prompt, "text, as it is (default: standard input)");
   app.add_option("--token-ids", o.token_ids, "ids instead of text")->delimiter(',');
   add_sampling(app, o.sampling);
+  app.add_option("-n,--num-sequences", o.sampling.num_sequences, "outputs of the prompt");
   app.add_option("--logprobs", o.logprobs, "also the n best tokens' log-probabilities");
   app.add_flag("--special-tokens", o.special_tokens, "print special tokens too");
   app.add_flag("--json", o.json, "one JSON event a line");
   app.add_option("--timeout", o.timeout_s, "seconds")
+      ->check(timeout_range())
+      ->capture_default_str();
+}
+
+void add_chat(CLI::App& app, ChatOptions& o) {
+  const std::map<std::string, bool> on_off = {{"on", true}, {"off", false}};
+  app.add_option("--server", o.server, "host:port")->capture_default_str();
+  app.add_option("--system", o.system, "system prompt (default: the template's own)");
+  app.add_option("--think", o.think, "on or off: think before the answer (default: the template's)")
+      ->transform(CLI::CheckedTransformer(on_off));
+  app.add_option("--tools", o.tools, "JSON array of functions that the model may call")
+      ->check(CLI::ExistingFile);
+  add_sampling(app, o.sampling);
+  app.add_option("--show-reasoning", o.show_reasoning, "on or off (default: on a terminal)")
+      ->transform(CLI::CheckedTransformer(on_off));
+  app.add_option("--history", o.history,
+                 "file of past lines; '' = none (default: ~/.mimo_history)");
+  app.add_option("--timeout", o.timeout_s, "seconds an answer")
       ->check(timeout_range())
       ->capture_default_str();
 }
@@ -153,11 +171,13 @@ Result<Command> parse_command_line(int argc, char** argv) {
   ServeOptions serve;
   VerifyOptions verify;
   GenerateOptions generate;
+  ChatOptions chat;
   BenchOptions bench;
   PlanOptions plan;
   TokenizeOptions tokenize;
   add_serve(*app.add_subcommand("serve", "Start a coordinator and its workers here."), serve);
   add_generate(*app.add_subcommand("generate", "Continue a prompt."), generate);
+  add_chat(*app.add_subcommand("chat", "Talk to the model."), chat);
   add_bench(*app.add_subcommand("bench", "Load a server and report latencies."), bench);
   add_plan(*app.add_subcommand("plan", "Shards, bytes and what fits, without loading."), plan);
   add_verify(*app.add_subcommand("verify", "Run a checkpoint's recorded cases."), verify);
@@ -176,6 +196,7 @@ Result<Command> parse_command_line(int argc, char** argv) {
   if (name == "serve") return Command(serve);
   if (name == "verify") return Command(verify);
   if (name == "generate") return Command(generate);
+  if (name == "chat") return Command(chat);
   if (name == "plan") return Command(plan);
   if (name == "tokenize") return Command(tokenize);
   TRY(validate(bench));

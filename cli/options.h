@@ -73,6 +73,17 @@ struct GenerateOptions {
   double timeout_s = 600;
 };
 
+struct ChatOptions {
+  std::string server = "127.0.0.1:50051";
+  std::string system;         // the system prompt; empty: the template's own
+  std::optional<bool> think;  // unset: the template's default
+  std::string tools;          // a file with a JSON array of functions
+  SamplingOptions sampling;
+  std::optional<bool> show_reasoning;  // unset: on a terminal
+  std::optional<std::string> history;  // a file; empty: none; unset: .mimo_history at home
+  double timeout_s = 600;
+};
+
 struct BenchOptions {
   std::string server = "127.0.0.1:50051";
   int32_t num_requests = 64;
@@ -108,8 +119,8 @@ struct TokenizeOptions {
   std::string text;
 };
 
-using Command = std::variant<ServeOptions, VerifyOptions, GenerateOptions, BenchOptions,
-                             PlanOptions, TokenizeOptions>;
+using Command = std::variant<ServeOptions, VerifyOptions, GenerateOptions, ChatOptions,
+                             BenchOptions, PlanOptions, TokenizeOptions>;
 
 // What the command line says; or, as an Error of code kOk, the help text that was asked for; or
 // what is wrong with it.
