@@ -1,0 +1,213 @@
+#include "coordinator/chat/call_format.h"
+
+#include <array>
+#include <optional>
+#include <utility>
+
+#include "coordinator/chat/declared_types.h"
+#include "coordinator/chat/json_text.h"
+
+namespace mimo::chat {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::string_view kValueEnd = "</parameter>";
+constexpr uint32_t kPlainTypes = kNullType | kBooleanType | kIntegerType | kNumberType;
+
+// What may stand in a schema without binding it further.
+constexpr std::array<std::string_view, 10> kNotes = {
+    "type",    "title",      "description", "default",  "examples",
+    "example", "deprecated", "$comment",    "readOnly", "writeOnly"};
+
+bool is_note(std::string_view name) {
+  for (const std::string_view note : kNotes)
+    if (name == note) return true;
+  return false;
+}
+
+// The one keyword beside notes that the schema has, or "" when it has none; nothing when several.
+std::optional<std::string> only_keyword(const Json& schema) {
+  std::string found;
+  for (const auto& [name, value] : schema.items()) {
+    if (is_note(name)) continue;
+    if (!found.empty()) return std::nullopt;
+    found = name;
+  }
+  return found;
+}
+
+// One of the values, as texts stand in the markup: strings as they are, others as JSON.
+Json one_of(const Json& values) {
+  Json texts = Json::array();
+  for (const Json& value : values)
+    texts.push_back(fixed_text(value.is_string() ? value.get<std::string>() : value.dump()));
+  return either(std::move(texts));
+}
+
+// `schema` with what its references lead to.
+Json with_definitions(const Json& schema, const Json& root) {
+  Json made = schema;
+  for (const char* name : {"$defs", "definitions"})
+    if (root.contains(name) && !made.contains(name)) made[name] = root[name];
+  return made;
+}
+
+// A string stands raw in the markup, where only a list of values or no bound at all can be held to.
+Result<Json> strict_string(const Json& schema, const std::string& place) {
+  const auto keyword = only_keyword(schema);
+  if (keyword && keyword->empty()) return free_text(kValueEnd);
+  if (keyword == "enum" && schema["enum"].is_array() && !schema["enum"].empty())
+    return one_of(schema["enum"]);
+  if (keyword == "const") return one_of(Json::array({schema["const"]}));
+  return invalid_argument(place + " is " + shown(schema.dump()) +
+                          ": expected a string with at most enum or const, as the tool is strict");
+}
+
+Result<Json> strict_value(const Json& given, const ToolSpec& tool, const std::string& place) {
+  const Json* schema = referred(given, tool.parameters);
+  if (schema == nullptr || !schema->is_object())
+    return invalid_argument(place + " is " + shown(given.dump()) +
+                            ": expected a schema of an object, or a $ref that leads to one");
+  const uint32_t types = declared_types(*schema, tool.parameters);
+  if (types == 0)
+    return invalid_argument(place + " is " + shown(schema->dump()) +
+                            ": expected a schema with a type, as the tool is strict");
+  if ((types & kStringType) != 0) return strict_string(*schema, place);
+  return Json{{"type", "json_schema"}, {"json_schema", with_definitions(*schema, tool.parameters)}};
+}
+
+// As much as can be said of a value without refusing anything.
+Json loose_value(const Json& given, const ToolSpec& tool) {
+  const Json* schema = referred(given, tool.parameters);
+  if (schema == nullptr || !schema->is_object()) return free_text(kValueEnd);
+  const uint32_t types = declared_types(*schema, tool.parameters);
+  const bool has_values =
+      schema->contains("enum") && (*schema)["enum"].is_array() && !(*schema)["enum"].empty();
+  if (has_values) return one_of((*schema)["enum"]);
+  if (types == 0 || (types & ~kPlainTypes) != 0) return free_text(kValueEnd);
+  Json names = Json::array();
+  if ((types & kNullType) != 0) names.push_back("null");
+  if ((types & kBooleanType) != 0) names.push_back("boolean");
+  if ((types & kNumberType) != 0) {
+    names.push_back("number");
+  } else if ((types & kIntegerType) != 0) {
+    names.push_back("integer");
+  }
+  return Json{{"type", "json_schema"},
+              {"json_schema", {{"type", names.size() == 1 ? names[0] : names}}}};
+}
+
+bool is_required(const ToolSpec& tool, const std::string& key) {
+  if (!tool.parameters.contains("required") || !tool.parameters["required"].is_array())
+    return false;
+  for (const Json& name : tool.parameters["required"])
+    if (name == key) return true;
+  return false;
+}
+
+// What a strict tool's schema may say beside its properties.
+Result<void> check_strict(const ToolSpec& tool) {
+  for (const auto& [name, value] : tool.parameters.items()) {
+    const bool known = is_note(name) || name == "properties" || name == "required" ||
+                       name == "additionalProperties" || name == "$defs" || name == "definitions" ||
+                       name == "$schema" || name == "$id";
+    if (!known)
+      return invalid_argument("tool " + shown(tool.name) + ": parameters." + name +
+                              " is set: expected a strict tool's schema to have properties, "
+                              "required and additionalProperties only");
+  }
+  if (tool.parameters.contains("required") && tool.parameters["required"].is_array())
+    for (const Json& name : tool.parameters["required"])
+      if (!name.is_string() || !tool.parameters.contains("properties") ||
+          !tool.parameters["properties"].contains(name.get<std::string>()))
+        return invalid_argument("tool " + shown(tool.name) + ": parameters.required has " +
+                                shown(name.dump()) + ": expected names of its properties");
+  return {};
+}
+
+Result<Json> parameter_format(const ToolSpec& tool, const std::string& key, const Json& schema) {
+  const std::string place = "tool " + shown(tool.name) + ": parameters.properties." + key;
+  if (key.empty() || key.find_first_of("<>\r\n") != std::string::npos)
+    return invalid_argument(place + ": expected a name without <, > and line breaks");
+  Json value;
+  if (tool.strict) {
+    TRY_ASSIGN(value, strict_value(schema, tool, place));
+  } else {
+    value = loose_value(schema, tool);
+  }
+  Json made = in_order(Json::array(
+      {fixed_text("\n<parameter=" + key + ">"), std::move(value), fixed_text(kValueEnd)}));
+  if (is_required(tool, key)) return made;
+  return Json{{"type", "optional"}, {"content", std::move(made)}};
+}
+
+Json tag(const std::string& begin, Json content, const std::string& end) {
+  return {{"type", "tag"}, {"begin", begin}, {"content", std::move(content)}, {"end", end}};
+}
+
+}  // namespace
+
+Json fixed_text(std::string_view text) { return {{"type", "const_string"}, {"value", text}}; }
+
+Json free_text(std::string_view without) {
+  return {{"type", "any_text"}, {"excludes", Json::array({without})}};
+}
+
+Json in_order(Json formats) {
+  if (formats.size() == 1) return std::move(formats[0]);
+  return {{"type", "sequence"}, {"elements", std::move(formats)}};
+}
+
+Json either(Json formats) {
+  if (formats.size() == 1) return std::move(formats[0]);
+  return {{"type", "or"}, {"elements", std::move(formats)}};
+}
+
+Result<Json> call_format(const ToolSpec& tool) {
+  if (tool.strict) TRY(check_strict(tool));
+  Json parts = Json::array({fixed_text("<tool_call>\n<function=" + tool.name + ">")});
+  if (tool.parameters.contains("properties")) {
+    for (const auto& [key, schema] : tool.parameters["properties"].items()) {
+      TRY_ASSIGN(Json part, parameter_format(tool, key, schema));
+      parts.push_back(std::move(part));
+    }
+  }
+  parts.push_back(fixed_text("\n</function>\n</tool_call>"));
+  return in_order(std::move(parts));
+}
+
+Result<Json> any_call_format(const ToolSet& tools) {
+  Json calls = Json::array();
+  for (const ToolSpec& tool : tools.all()) {
+    TRY_ASSIGN(Json call, call_format(tool));
+    calls.push_back(std::move(call));
+  }
+  return either(std::move(calls));
+}
+
+Result<Json> text_with_calls_format(const ToolSet& tools, bool any_strict, bool stop_after_first) {
+  const std::string begin = "<tool_call>";
+  const std::string end = "</tool_call>";
+  Json tags = Json::array();
+  for (const ToolSpec& tool : tools.all()) {
+    if (!any_strict) break;
+    if (!tool.strict) {
+      tags.push_back(tag(begin + "\n<function=" + tool.name + ">", free_text(end), end));
+      continue;
+    }
+    // The same markup, its first and last word outside.
+    TRY_ASSIGN(Json call, call_format(tool));
+    Json& parts = call["elements"];
+    parts[0] = fixed_text("\n<function=" + tool.name + ">");
+    parts[parts.size() - 1] = fixed_text("\n</function>\n");
+    tags.push_back(tag(begin, std::move(call), end));
+  }
+  if (tags.empty()) tags.push_back(tag(begin, free_text(end), end));
+  return Json{{"type", "triggered_tags"},
+              {"triggers", Json::array({begin})},
+              {"tags", std::move(tags)},
+              {"stop_after_first", stop_after_first}};
+}
+
+}  // namespace mimo::chat
