@@ -83,6 +83,10 @@ struct Engine::Vocabulary {
   int32_t limit = 0;
   std::shared_ptr<const std::vector<uint32_t>> text_or_end;  // the tokens that may ever be allowed
   std::vector<int32_t> end_ids;
+  std::vector<int32_t> num_characters;  // by token
+  int64_t longest = 0;                  // of those
+
+  std::shared_ptr<const std::vector<uint32_t>> allowed_under(int64_t least_bound) const;
 };
 
 struct Compiled::Parts {
@@ -195,49 +199,60 @@ Result<std::unique_ptr<Engine>> Engine::create(std::vector<std::string> token_by
     if (!token_bytes[static_cast<size_t>(id)].empty()) allow(id);
   for (const int32_t id : end_ids) allow(id);
 
+  std::vector<int32_t> num_characters;
+  int64_t longest = 0;
+  for (const std::string& bytes : token_bytes) {
+    num_characters.push_back(static_cast<int32_t>(
+        std::count_if(bytes.begin(), bytes.end(), [](char c) { return (c & 0xc0) != 0x80; })));
+    longest = std::max<int64_t>(longest, num_characters.back());
+  }
+
   std::unique_ptr<const Vocabulary> vocabulary;
   const auto failure = guarded({INT64_MAX, std::chrono::minutes(1)}, [&] {
     vocabulary = std::make_unique<const Vocabulary>(
         Vocabulary{xgrammar::TokenizerInfo(token_bytes, xgrammar::VocabType::RAW, vocab_limit,
                                            end_ids, /*add_prefix_space=*/false),
-                   vocab_limit, std::move(allowed), end_ids});
+                   vocab_limit, std::move(allowed), end_ids, std::move(num_characters), longest});
   });
   if (failure) return *failure;
   return std::unique_ptr<Engine>(new Engine(std::move(vocabulary)));
 }
 
-template <typename MakeGrammar>
-Result<std::shared_ptr<const Compiled>> Engine::compile(const Work& work, MakeGrammar make) const {
+// Tokens that may be allowed where no bound on characters is below `least_bound`: a token that
+// begins before such a part and ends past its bound is in the library's mask though it is refused
+// then. So none is allowed that is long enough; every text has shorter tokens.
+std::shared_ptr<const std::vector<uint32_t>> Engine::Vocabulary::allowed_under(
+    int64_t least_bound) const {
+  if (least_bound >= longest) return text_or_end;
+  auto fewer = std::make_shared<std::vector<uint32_t>>(*text_or_end);
+  for (int32_t id = 0; id < limit; ++id)
+    if (num_characters[static_cast<size_t>(id)] > least_bound)
+      (*fewer)[static_cast<size_t>(id / 32)] &= ~(uint32_t{1} << id % 32);
+  return fewer;
+}
+
+Result<std::shared_ptr<const Compiled>> Engine::compile(const EngineText& text,
+                                                        const Work& work) const {
+  const auto grammar = [&] {
+    if (text.kind == EngineText::Kind::kEbnf)
+      return xgrammar::Grammar::FromEBNF(text.text, text.root);
+    auto made = xgrammar::Grammar::FromStructuralTag(text.text, vocabulary_->info);
+    if (auto* error = std::get_if<xgrammar::StructuralTagError>(&made))
+      std::visit([](const auto& e) { throw std::runtime_error(e.what()); }, *error);
+    return std::get<xgrammar::Grammar>(std::move(made));
+  };
   std::shared_ptr<const Compiled> compiled;
   const auto failure = guarded(work, [&] {
     // Without the library's own cache, which knows no budget; grammars.h has one.
     xgrammar::GrammarCompiler compiler(vocabulary_->info, /*max_threads=*/1,
                                        /*cache_enabled=*/false);
     auto parts = std::make_unique<const Compiled::Parts>(
-        Compiled::Parts{compiler.CompileGrammar(make(vocabulary_->info)), vocabulary_->limit,
-                        vocabulary_->text_or_end, vocabulary_->end_ids});
+        Compiled::Parts{compiler.CompileGrammar(grammar()), vocabulary_->limit,
+                        vocabulary_->allowed_under(text.least_bound), vocabulary_->end_ids});
     compiled = std::make_shared<const Compiled>(std::move(parts));
   });
   if (failure) return *failure;
   return compiled;
-}
-
-Result<std::shared_ptr<const Compiled>> Engine::compile_grammar(const std::string& ebnf,
-                                                                const std::string& root,
-                                                                const Work& work) const {
-  return compile(work, [&](const xgrammar::TokenizerInfo&) {
-    return xgrammar::Grammar::FromEBNF(ebnf, root);
-  });
-}
-
-Result<std::shared_ptr<const Compiled>> Engine::compile_structural_tag(const std::string& json,
-                                                                       const Work& work) const {
-  return compile(work, [&](const xgrammar::TokenizerInfo& info) {
-    auto made = xgrammar::Grammar::FromStructuralTag(json, info);
-    if (auto* error = std::get_if<xgrammar::StructuralTagError>(&made))
-      std::visit([](const auto& e) { throw std::runtime_error(e.what()); }, *error);
-    return std::get<xgrammar::Grammar>(std::move(made));
-  });
 }
 
 }  // namespace mimo::grammar

@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "grammar/budget.h"
+#include "grammar/spec_grammar.h"
 
 namespace mimo::grammar {
 
@@ -62,18 +63,12 @@ class Engine final {
   ~Engine();
 
   // kInvalidArgument with the library's reason; kResourceExhausted when the work is spent.
-  Result<std::shared_ptr<const Compiled>> compile_grammar(const std::string& ebnf,
-                                                          const std::string& root,
-                                                          const Work& work) const;
-  Result<std::shared_ptr<const Compiled>> compile_structural_tag(const std::string& json,
-                                                                 const Work& work) const;
+  Result<std::shared_ptr<const Compiled>> compile(const EngineText& text, const Work& work) const;
   int32_t vocab_limit() const;
 
  private:
   struct Vocabulary;
   explicit Engine(std::unique_ptr<const Vocabulary> vocabulary);
-  template <typename MakeGrammar>
-  Result<std::shared_ptr<const Compiled>> compile(const Work& work, MakeGrammar make) const;
 
   std::unique_ptr<const Vocabulary> vocabulary_;
 };

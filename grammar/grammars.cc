@@ -219,9 +219,7 @@ void Grammars::Parts::compile_all() {
 Result<std::shared_ptr<const Compiled>> Grammars::Parts::compile(const Spec& spec) const {
   TRY_ASSIGN(const EngineText made, engine_text(spec, options_.limits));
   const Work work = {options_.growth_max, options_.compile_time_max};
-  if (made.kind == EngineText::Kind::kStructuralTag)
-    return engine_->compile_structural_tag(made.text, work);
-  return engine_->compile_grammar(made.text, made.root, work);
+  return engine_->compile(made, work);
 }
 
 void Grammars::Parts::forget_locked(const Spec& spec) {

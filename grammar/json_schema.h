@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "grammar/ebnf.h"
 #include "grammar/schema_limits.h"
 
 namespace mimo::grammar {
@@ -12,9 +13,9 @@ namespace mimo::grammar {
 // properties come in their declared order, absent `additionalProperties` means false, blanks are
 // bounded (README.md lists it). But each text of the grammar is one: a keyword that cannot be held
 // to is kInvalidArgument with its JSON pointer.
-Result<std::string> json_schema_grammar(std::string_view schema, const SchemaLimits& limits);
+Result<EbnfRules> json_schema_grammar(std::string_view schema, const SchemaLimits& limits);
 
 // That of any JSON object.
-std::string json_object_grammar();
+EbnfRules json_object_grammar();
 
 }  // namespace mimo::grammar

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "grammar/utf8.h"
-
 namespace mimo::grammar {
 namespace {
 
@@ -12,79 +10,6 @@ constexpr char32_t kLastCharacter = 0x10ffff;
 // Never in a set: NUL, and what no UTF-8 has.
 constexpr CharRange kSurrogates = {0xd800, 0xdfff};
 constexpr int64_t kManyCharacters = int64_t{1} << 40;
-
-void append_escaped(char32_t c, std::string* out) {
-  const bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                     c == ' ' || c == '_' || c == ',' || c == ':' || c == '<' || c == '>' ||
-                     c == '=';
-  if (plain) {
-    out->push_back(static_cast<char>(c));
-    return;
-  }
-  static constexpr char kHex[] = "0123456789ABCDEF";
-  out->append("\\U");
-  for (int32_t shift = 28; shift >= 0; shift -= 4) out->push_back(kHex[c >> shift & 15]);
-}
-
-bool is_one_character(const Regex& regex) {
-  return regex.kind == Regex::Kind::kSet && regex.set.size() == 1 &&
-         regex.set[0].first == regex.set[0].last;
-}
-
-void append_ebnf(const Regex& regex, std::string* out);
-
-void append_sequence(const Regex& regex, std::string* out) {
-  if (regex.parts.empty()) out->append("\"\"");
-  for (size_t i = 0; i < regex.parts.size(); ++i) {
-    if (i > 0) out->push_back(' ');
-    if (!is_one_character(regex.parts[i])) {
-      append_ebnf(regex.parts[i], out);
-      continue;
-    }
-    out->push_back('"');
-    for (; i < regex.parts.size() && is_one_character(regex.parts[i]); ++i)
-      append_escaped(regex.parts[i].set[0].first, out);
-    --i;
-    out->push_back('"');
-  }
-}
-
-void append_ebnf(const Regex& regex, std::string* out) {
-  switch (regex.kind) {
-    case Regex::Kind::kSet:
-      out->append(ebnf_class(regex.set));
-      return;
-    case Regex::Kind::kSequence:
-      append_sequence(regex, out);
-      return;
-    case Regex::Kind::kChoice:
-      out->push_back('(');
-      for (size_t i = 0; i < regex.parts.size(); ++i) {
-        if (i > 0) out->append(" | ");
-        append_ebnf(regex.parts[i], out);
-      }
-      out->push_back(')');
-      return;
-    case Regex::Kind::kRepeat:
-      break;
-  }
-  const bool bare =
-      regex.parts[0].kind == Regex::Kind::kSet || regex.parts[0].kind == Regex::Kind::kChoice;
-  if (!bare) out->push_back('(');
-  append_ebnf(regex.parts[0], out);
-  if (!bare) out->push_back(')');
-  if (regex.min == 0 && regex.max == Regex::kUnbounded) {
-    out->push_back('*');
-  } else if (regex.min == 1 && regex.max == Regex::kUnbounded) {
-    out->push_back('+');
-  } else if (regex.min == 0 && regex.max == 1) {
-    out->push_back('?');
-  } else {
-    out->append("{" + std::to_string(regex.min) + ",");
-    if (regex.max != Regex::kUnbounded) out->append(std::to_string(regex.max));
-    out->push_back('}');
-  }
-}
 
 // A character that a JSON string must escape, as it is written there.
 Regex escaped_character(char32_t c) {
@@ -167,6 +92,21 @@ Regex repeat_regex(Regex part, int32_t min, int32_t max) {
   return regex;
 }
 
+Regex sequence_regex(std::vector<Regex> parts) {
+  if (parts.size() == 1) return std::move(parts.front());
+  Regex regex;
+  regex.parts = std::move(parts);
+  return regex;
+}
+
+Regex choice_regex(std::vector<Regex> parts) {
+  if (parts.size() == 1) return std::move(parts.front());
+  Regex regex;
+  regex.kind = Regex::Kind::kChoice;
+  regex.parts = std::move(parts);
+  return regex;
+}
+
 Regex json_spelling(const Regex& regex) {
   Regex spelled = regex;
   spelled.parts.clear();
@@ -213,33 +153,6 @@ TextLength length_of(const Regex& regex) {
   else
     sum.max = std::min(kManyCharacters, sum.max * std::max(regex.max, 0));
   return sum;
-}
-
-std::string to_ebnf(const Regex& regex) {
-  std::string out;
-  append_ebnf(regex, &out);
-  return out;
-}
-
-std::string ebnf_literal(std::string_view utf8) {
-  std::string out = "\"";
-  const auto text = from_utf8(utf8);
-  CHECK(text.has_value());
-  for (const char32_t c : *text) append_escaped(c, &out);
-  out.push_back('"');
-  return out;
-}
-
-std::string ebnf_class(const std::vector<CharRange>& set) {
-  std::string out = "[";
-  for (const CharRange& range : set) {
-    append_escaped(range.first, &out);
-    if (range.first == range.last) continue;
-    out.push_back('-');
-    append_escaped(range.last, &out);
-  }
-  out.push_back(']');
-  return out;
 }
 
 }  // namespace mimo::grammar

@@ -54,12 +54,6 @@ struct TextLength {
 };
 TextLength length_of(const Regex& regex);
 
-// As a right side in EBNF.
-std::string to_ebnf(const Regex& regex);
-// A text as an EBNF literal, and one character as an EBNF class.
-std::string ebnf_literal(std::string_view utf8);
-std::string ebnf_class(const std::vector<CharRange>& set);
-
 // Sets: sorted and apart.
 std::vector<CharRange> normal_set(std::vector<CharRange> ranges);
 std::vector<CharRange> complement_set(const std::vector<CharRange>& set);
@@ -67,5 +61,7 @@ std::vector<CharRange> complement_set(const std::vector<CharRange>& set);
 Regex any_of(std::vector<CharRange> ranges);
 Regex literal_regex(std::u32string_view text);
 Regex repeat_regex(Regex part, int32_t min, int32_t max);
+Regex sequence_regex(std::vector<Regex> parts);
+Regex choice_regex(std::vector<Regex> parts);
 
 }  // namespace mimo::grammar

@@ -67,21 +67,6 @@ class Parser {
   int32_t depth_ = 0;
 };
 
-Regex sequence_of(std::vector<Regex> parts) {
-  if (parts.size() == 1) return std::move(parts.front());
-  Regex regex;
-  regex.parts = std::move(parts);
-  return regex;
-}
-
-Regex choice_of(std::vector<Regex> parts) {
-  if (parts.size() == 1) return std::move(parts.front());
-  Regex regex;
-  regex.kind = Regex::Kind::kChoice;
-  regex.parts = std::move(parts);
-  return regex;
-}
-
 Result<Regex> Parser::parse(bool whole) {
   std::vector<Regex> all;
   do {
@@ -91,10 +76,10 @@ Result<Regex> Parser::parse(bool whole) {
     if (!whole && !one.from_start) parts.push_back(anything());
     parts.push_back(std::move(one.regex));
     if (!whole && !one.to_end) parts.push_back(anything());
-    all.push_back(sequence_of(std::move(parts)));
+    all.push_back(sequence_regex(std::move(parts)));
   } while (take('|'));
   if (!at_end()) return wrong("a ) without its (");
-  return choice_of(std::move(all));
+  return choice_regex(std::move(all));
 }
 
 Result<Alternative> Parser::alternative() {
@@ -111,7 +96,7 @@ Result<Regex> Parser::choice() {
     TRY_ASSIGN(Regex one, sequence());
     all.push_back(std::move(one));
   } while (take('|'));
-  return choice_of(std::move(all));
+  return choice_regex(std::move(all));
 }
 
 Result<Regex> Parser::sequence() {
@@ -122,7 +107,7 @@ Result<Regex> Parser::sequence() {
     TRY_ASSIGN(Regex whole, quantified(std::move(part)));
     parts.push_back(std::move(whole));
   }
-  return sequence_of(std::move(parts));
+  return sequence_regex(std::move(parts));
 }
 
 Result<Regex> Parser::atom() {

@@ -6,22 +6,18 @@
 
 namespace mimo::grammar {
 
-Result<std::string> SchemaCompiler::run() {
+Result<EbnfRules> SchemaCompiler::run() {
+  add_json_rules(&rules_);
   TRY_ASSIGN(const Texts top, value(root_, ""));
   TRY(follow_references());
   if (!top) return refused("", "", "no value satisfies the schema");
-  std::string grammar = json_rules() + rules_ + "root ::= " + *top + "\n";
+  rules_.add_named("root", *top);
+  const std::string& grammar = rules_.text();
   if (static_cast<int64_t>(grammar.size()) > limits_.grammar_bytes_max)
     return invalid_argument("the schema's grammar has " + std::to_string(grammar.size()) +
                             " bytes: expected at most " +
                             std::to_string(limits_.grammar_bytes_max));
-  return grammar;
-}
-
-std::string SchemaCompiler::rule(const std::string& body) {
-  const std::string name = "r" + std::to_string(num_rules_++);
-  rules_ += name + " ::= " + body + "\n";
-  return name;
+  return rules_;
 }
 
 // A target becomes a rule of its own, read after what refers to it: so references may go in
@@ -34,7 +30,7 @@ Result<void> SchemaCompiler::follow_references() {
     const Target target = targets_.at(reference);
     TRY_ASSIGN(const Texts texts, value(*target.schema, reference.substr(1)));
     if (!texts) return refused(reference.substr(1), "", "no value satisfies what is referred to");
-    rules_ += target.rule + " ::= " + *texts + "\n";
+    rules_.add_named(target.rule, *texts);
     all.push_back(reference);
   }
   const std::vector<std::string> bad = endless(root_, all);
@@ -45,7 +41,7 @@ Result<void> SchemaCompiler::follow_references() {
 Result<Texts> SchemaCompiler::value(const Json& schema, const std::string& at) {
   if (++num_nodes_ > limits_.nodes_max)
     return refused(at, "", "more than " + std::to_string(limits_.nodes_max) + " subschemas");
-  if (static_cast<int64_t>(rules_.size()) > limits_.grammar_bytes_max)
+  if (static_cast<int64_t>(rules_.text().size()) > limits_.grammar_bytes_max)
     return refused(
         at, "", "the grammar grows past " + std::to_string(limits_.grammar_bytes_max) + " bytes");
   if (schema.is_boolean()) return schema.get<bool>() ? Texts(rule::kAny) : Texts();
@@ -135,7 +131,7 @@ Result<Texts> SchemaCompiler::of_type(const std::string& type, const Json& schem
   return object_value(schema, at);
 }
 
-Result<std::string> json_schema_grammar(std::string_view schema, const SchemaLimits& limits) {
+Result<EbnfRules> json_schema_grammar(std::string_view schema, const SchemaLimits& limits) {
   if (static_cast<int64_t>(schema.size()) > limits.bytes_max)
     return invalid_argument("the schema has " + std::to_string(schema.size()) +
                             " bytes: expected at most " + std::to_string(limits.bytes_max));
@@ -143,8 +139,11 @@ Result<std::string> json_schema_grammar(std::string_view schema, const SchemaLim
   return SchemaCompiler(root, limits).run();
 }
 
-std::string json_object_grammar() {
-  return json_rules() + "root ::= " + std::string(rule::kObject) + "\n";
+EbnfRules json_object_grammar() {
+  EbnfRules rules("r");
+  add_json_rules(&rules);
+  rules.add_named("root", rule::kObject);
+  return rules;
 }
 
 }  // namespace mimo::grammar

@@ -28,7 +28,7 @@ class SchemaCompiler final {
  public:
   SchemaCompiler(const Json& root, const SchemaLimits& limits) : root_(root), limits_(limits) {}
 
-  Result<std::string> run();
+  Result<EbnfRules> run();
 
  private:
   struct Counts {
@@ -44,7 +44,6 @@ class SchemaCompiler final {
   Result<Texts> typed(const Json& schema, const std::string& at);
   Result<Texts> of_type(const std::string& type, const Json& schema, const std::string& at);
   Result<void> follow_references();
-  std::string rule(const std::string& body);
 
   // schema_values.cc
   Result<Texts> string_value(const Json& schema, const std::string& at);
@@ -66,8 +65,7 @@ class SchemaCompiler final {
 
   const Json& root_;
   const SchemaLimits& limits_;
-  std::string rules_;
-  int32_t num_rules_ = 0;
+  EbnfRules rules_{"r"};
   int64_t num_nodes_ = 0;
   int64_t num_constants_ = 0;
   struct Target {

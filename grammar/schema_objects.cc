@@ -91,7 +91,7 @@ Result<Texts> SchemaCompiler::further_member(const Json& schema, const std::stri
     if (!regex.ok()) return refused(inside, "", regex.error().message);
     TRY_ASSIGN(const Texts text, value(patterns.begin().value(), inside));
     if (!text) return Texts();
-    return Texts(rule(string_of(regex.value()) + " \":\"" + kBlank + *text));
+    return Texts(rules_.add(string_of(regex.value(), &rules_) + " \":\"" + kBlank + *text));
   }
   const bool open = names.empty() && !schema.contains("properties");
   if (closed || (!has_rest && !open)) return Texts();
@@ -116,7 +116,7 @@ Result<Texts> SchemaCompiler::further_member(const Json& schema, const std::stri
     TRY_ASSIGN(text, value(schema["additionalProperties"], inside));
   }
   if (!text) return Texts();
-  return Texts(rule(key + " \":\"" + kBlank + *text));
+  return Texts(rules_.add(key + " \":\"" + kBlank + *text));
 }
 
 // A key without escapes that is none of `names`, so that none is said twice in another spelling.
@@ -137,7 +137,7 @@ Result<std::string> SchemaCompiler::key_other_than(const std::set<std::string>& 
                    "beside properties whose names have more than " +
                        std::to_string(kKeyCharactersMax) + " characters together");
   const std::vector<CharRange> plain = {{' ', '!'}, {'#', '['}, {']', 0x10ffff}};
-  const std::string rest = rule(ebnf_class(normal_set(plain)) + "* \"\\\"\"");
+  const std::string rest = rules_.add(ebnf_class(normal_set(plain)) + "* \"\\\"\"");
   const std::function<std::string(const NameTree&)> after = [&](const NameTree& node) {
     std::vector<CharRange> known = complement_set(plain);
     std::string body = node.is_name ? "" : "\"\\\"\" | ";
@@ -145,7 +145,7 @@ Result<std::string> SchemaCompiler::key_other_than(const std::set<std::string>& 
     body += ebnf_class(complement_set(known)) + " " + rest;
     for (const auto& [c, child] : node.next)
       body += " | " + ebnf_class({{c, c}}) + " " + after(child);
-    return rule(body);
+    return rules_.add(body);
   };
   return "\"\\\"\" " + after(tree);
 }
@@ -161,7 +161,7 @@ Texts SchemaCompiler::plain_members(const std::vector<Member>& members, const Te
   if (may_be_empty && further) openings.emplace_back(*further + " " + more);
   for (size_t i = members.size(); i-- > 0;) {
     if (i <= first_required) {
-      if (i > 0 && !tail.empty()) tail = rule(tail);
+      if (i > 0 && !tail.empty()) tail = rules_.add(tail);
       openings.emplace_back(members[i].text + " " + tail);
     }
     const std::string one = "(" + kComma + members[i].text + ")";
@@ -181,13 +181,13 @@ Texts SchemaCompiler::counted_members(const std::vector<Member>& members, const 
     if (counts.max != Regex::kUnbounded && so_far > counts.max) return std::nullopt;
     if (i == members.size()) {
       if (!further) return so_far >= counts.min ? Texts("\"\"") : Texts();
-      const std::string room =
-          counts.max == Regex::kUnbounded ? "" : std::to_string(counts.max - so_far);
-      if (room == "0") return Texts("\"\"");
+      const bool open = counts.max == Regex::kUnbounded;
+      if (!open && so_far == counts.max) return Texts("\"\"");
       const std::string one = kComma + *further;
-      if (so_far > 0) return Texts("(" + one + "){0," + room + "}");
-      const std::string rest = room.empty() ? "" : std::to_string(counts.max - 1);
-      return Texts("(" + *further + " (" + one + "){0," + rest + "})?");
+      if (so_far > 0)
+        return Texts(repeated(one, 0, open ? counts.max : counts.max - so_far, &rules_));
+      const std::string more = repeated(one, 0, open ? counts.max : counts.max - 1, &rules_);
+      return Texts("(" + *further + " " + more + ")?");
     }
     const auto [place, is_new] = known.try_emplace({i, so_far});
     if (!is_new) return place->second;
@@ -196,7 +196,7 @@ Texts SchemaCompiler::counted_members(const std::vector<Member>& members, const 
       ways.emplace_back((so_far > 0 ? kComma : "") + members[i].text + " " + *tail);
     if (!members[i].required) ways.push_back(from(i + 1, so_far));
     const Texts all = any_of_texts(ways);
-    return known[{i, so_far}] = all ? Texts(rule(*all)) : Texts();
+    return known[{i, so_far}] = all ? Texts(rules_.add(*all)) : Texts();
   };
   const Texts inner = from(0, 0);
   if (!inner) return std::nullopt;
@@ -222,13 +222,13 @@ Result<Texts> SchemaCompiler::object_value(const Json& schema, const std::string
     if (all.empty() && further && !schema.contains("patternProperties") &&
         !schema.contains("propertyNames") && !schema.contains("additionalProperties"))
       return Texts(rule::kObject);
-    return Texts(rule(*plain_members(all, further)));
+    return Texts(rules_.add(*plain_members(all, further)));
   }
   if (num_members * std::max(count.max, num_members) > kCountedStatesMax)
     return refused(at, min_binds ? "minProperties" : "maxProperties",
                    "too many properties to count them");
   const Texts counted = counted_members(all, further, count);
-  return counted ? Texts(rule(*counted)) : Texts();
+  return counted ? Texts(rules_.add(*counted)) : Texts();
 }
 
 }  // namespace mimo::grammar

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "grammar/regex.h"
+#include "grammar/ebnf.h"
 
 namespace mimo::grammar {
 
@@ -24,19 +24,19 @@ inline constexpr char kInteger[] = "json-integer";
 inline constexpr char kBoolean[] = "json-boolean";
 }  // namespace rule
 
-// Those rules.
-std::string json_rules();
+// Adds those rules.
+void add_json_rules(EbnfRules* rules);
 
 // One of several; those that are nothing fall out.
 Texts any_of_texts(const std::vector<Texts>& texts);
 
 // A string of `min` to `max` (Regex::kUnbounded) characters, none of them escaped.
-std::string string_of_length(int64_t min, int64_t max);
+std::string string_of_length(int64_t min, int64_t max, EbnfRules* rules);
 // A string whose text is in `regex`.
-std::string string_of(const Regex& regex);
+std::string string_of(const Regex& regex, EbnfRules* rules);
 
 // An array: `first` in order, then of `more` between `min` and `max` (Regex::kUnbounded).
 std::string array_of(const std::vector<std::string>& first, const Texts& more, int64_t min,
-                     int64_t max);
+                     int64_t max, EbnfRules* rules);
 
 }  // namespace mimo::grammar

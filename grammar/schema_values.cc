@@ -86,7 +86,8 @@ Result<Texts> SchemaCompiler::string_value(const Json& schema, const std::string
   if (impossible) return Texts();
   const bool has_pattern = schema.contains("pattern"), has_format = schema.contains("format");
   if (!has_pattern && !has_format)
-    return bounded ? Texts(string_of_length(length.min, length.max)) : Texts(rule::kString);
+    return bounded ? Texts(string_of_length(length.min, length.max, &rules_))
+                   : Texts(rule::kString);
   if (has_pattern && has_format) return refused(at, "format", "beside pattern is not supported");
 
   const char* keyword = has_pattern ? "pattern" : "format";
@@ -102,7 +103,7 @@ Result<Texts> SchemaCompiler::string_value(const Json& schema, const std::string
       own.min >= length.min &&
       (length.max == Regex::kUnbounded || (own.max != Regex::kUnbounded && own.max <= length.max));
   if (!implied) return refused(at, keyword, "beside minLength or maxLength that it does not imply");
-  return Texts(string_of(regex.value()));
+  return Texts(string_of(regex.value(), &rules_));
 }
 
 Result<Texts> SchemaCompiler::integer_value(const Json& schema, const std::string& at) {
@@ -128,7 +129,7 @@ Result<Texts> SchemaCompiler::integer_value(const Json& schema, const std::strin
   }
   if (!low && !high) return Texts(rule::kInteger);
   const auto texts = integer_texts(low, high);
-  return texts ? Texts(to_ebnf(*texts)) : Texts();
+  return texts ? Texts(to_ebnf(*texts, &rules_)) : Texts();
 }
 
 Result<Texts> SchemaCompiler::number_value(const Json& schema, const std::string& at) {
@@ -148,7 +149,7 @@ Result<Texts> SchemaCompiler::number_value(const Json& schema, const std::string
   }
   if (!low && !high) return Texts(rule::kNumber);
   const auto texts = decimal_texts(low, high);
-  return texts ? Texts(to_ebnf(*texts)) : Texts();
+  return texts ? Texts(to_ebnf(*texts, &rules_)) : Texts();
 }
 
 Result<Texts> SchemaCompiler::array_value(const Json& schema, const std::string& at) {
@@ -180,7 +181,8 @@ Result<Texts> SchemaCompiler::array_value(const Json& schema, const std::string&
                           (!more && length.min > num_first);
   if (impossible) return Texts();
   const int64_t max = length.max == Regex::kUnbounded ? length.max : length.max - num_first;
-  return Texts(rule(array_of(first, more, std::max<int64_t>(length.min - num_first, 0), max)));
+  return Texts(rules_.add(
+      array_of(first, more, std::max<int64_t>(length.min - num_first, 0), max, &rules_)));
 }
 
 }  // namespace mimo::grammar

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "grammar/ebnf.h"
 #include "grammar/json_schema.h"
 #include "grammar/regex.h"
 #include "grammar/utf8.h"
@@ -19,44 +20,30 @@ Result<void> check_text(const std::string& text, const char* what) {
   return {};
 }
 
-Result<std::string> choice_grammar(const Spec& spec, const SpecLimits& limits) {
+Result<EbnfRules> choice_grammar(const Spec& spec, const SpecLimits& limits) {
   const auto count = static_cast<int64_t>(spec.choices.size());
   if (count == 0 || count > limits.choices_max)
     return invalid_argument("choice has " + std::to_string(count) + " texts: expected 1 to " +
                             std::to_string(limits.choices_max));
-  std::string grammar = "root ::= ";
+  std::string any;
   for (size_t i = 0; i < spec.choices.size(); ++i) {
     TRY(check_text(spec.choices[i], "choice"));
-    if (i > 0) grammar += " | ";
-    grammar += ebnf_literal(spec.choices[i]);
+    if (i > 0) any += " | ";
+    any += ebnf_literal(spec.choices[i]);
   }
-  return grammar + "\n";
+  EbnfRules rules("x");
+  rules.add_named("root", any);
+  return rules;
 }
 
-Result<std::string> grammar_of(const Spec& spec, const SpecLimits& limits) {
-  switch (spec.kind) {
-    case Spec::Kind::kJsonSchema:
-      return json_schema_grammar(spec.text, limits.schema);
-    case Spec::Kind::kJsonObject:
-      return json_object_grammar();
-    case Spec::Kind::kRegex: {
-      const auto regex = parse_regex(spec.text, /*whole=*/true, limits.schema.regex);
-      if (!regex.ok()) return regex.error().with_context("regex");
-      return "root ::= " + to_ebnf(regex.value()) + "\n";
-    }
-    case Spec::Kind::kChoice:
-      return choice_grammar(spec, limits);
-    case Spec::Kind::kGrammar: {
-      TRY(check_text(spec.text, "grammar"));
-      const auto checked = check_ebnf(spec.text, limits);
-      if (!checked.ok()) return checked.error().with_context("grammar");
-      return spec.text + "\n";
-    }
-    case Spec::Kind::kNone:
-    case Spec::Kind::kStructuralTag:
-      break;
-  }
-  return invalid_argument("the constraint has no kind");
+Result<EbnfRules> rules_of(const Spec& spec, const SpecLimits& limits) {
+  if (spec.kind == Spec::Kind::kJsonSchema) return json_schema_grammar(spec.text, limits.schema);
+  if (spec.kind == Spec::Kind::kJsonObject) return json_object_grammar();
+  if (spec.kind == Spec::Kind::kChoice) return choice_grammar(spec, limits);
+  if (spec.kind != Spec::Kind::kRegex) return invalid_argument("the constraint has no kind");
+  const auto regex = parse_regex(spec.text, /*whole=*/true, limits.schema.regex);
+  if (!regex.ok()) return regex.error().with_context("regex");
+  return regex_grammar(regex.value());
 }
 
 // Of such a word the first place in a text is where its first letter after no other begins; of one
@@ -122,12 +109,12 @@ Result<void> EbnfWalk::word() {
   };
   while (at_ < text_.size() && is_part(text_[at_])) ++at_;
   const std::string_view word = text_.substr(start, at_ - start);
-  static constexpr std::array<std::string_view, 3> kOfTokens = {"Token", "ExcludeToken",
-                                                                "TokenTagDispatch"};
-  const bool calls = text_.find_first_not_of(" \t", at_) < text_.size() &&
-                     text_[text_.find_first_not_of(" \t", at_)] == '(';
-  if (calls && std::find(kOfTokens.begin(), kOfTokens.end(), word) != kOfTokens.end())
-    return wrong(std::string(word) + "(): expected a grammar of texts, not of tokens");
+  const size_t next = text_.find_first_not_of(" \t\r\n", at_);
+  const bool calls = next != std::string_view::npos && text_[next] == '(';
+  static constexpr std::array<std::string_view, 5> kMacros = {
+      "Token", "ExcludeToken", "TokenTagDispatch", "Regex", "Substring"};
+  if (calls && std::find(kMacros.begin(), kMacros.end(), word) != kMacros.end())
+    return wrong("the macro " + std::string(word) + " is not supported");
   return {};
 }
 
@@ -159,6 +146,12 @@ Result<void> EbnfWalk::run() {
 
 }  // namespace
 
+EbnfRules regex_grammar(const Regex& regex) {
+  EbnfRules rules("x");
+  rules.add_named("root", to_ebnf(regex, &rules));
+  return rules;
+}
+
 Result<void> check_ebnf(std::string_view text, const SpecLimits& limits) {
   return EbnfWalk(text, limits).run();
 }
@@ -172,12 +165,21 @@ Result<EngineText> engine_text(const Spec& spec, const SpecLimits& limits) {
   TRY(check_free_until(spec.free_until));
   if (spec.kind == Spec::Kind::kStructuralTag) {
     TRY(check_text(spec.text, "structural_tag"));
-    auto json = checked_structural_tag(spec.text, spec.free_until, limits);
-    if (!json.ok()) return json.error().with_context("structural_tag");
-    return EngineText{EngineText::Kind::kStructuralTag, std::move(json).value()};
+    auto made = checked_structural_tag(spec.text, spec.free_until, limits);
+    if (!made.ok()) return made.error().with_context("structural_tag");
+    return made;
   }
   EngineText made;
-  TRY_ASSIGN(made.text, grammar_of(spec, limits));
+  if (spec.kind == Spec::Kind::kGrammar) {
+    TRY(check_text(spec.text, "grammar"));
+    const auto checked = check_ebnf(spec.text, limits);
+    if (!checked.ok()) return checked.error().with_context("grammar");
+    made.text = spec.text + "\n";
+  } else {
+    TRY_ASSIGN(const EbnfRules rules, rules_of(spec, limits));
+    made.text = rules.text();
+    made.least_bound = rules.least_bound();
+  }
   if (spec.free_until.empty()) return made;
   const std::string word = ebnf_literal(spec.free_until);
   made.root = "bound-after-free-text";

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -35,8 +36,10 @@ class Tag {
 
   // The format with its schemas and expressions as grammars.
   Result<Json> format(const Json& given, const std::string& at);
+  int64_t least_bound() const { return least_bound_; }
 
  private:
+  void take(const EbnfRules& rules) { least_bound_ = std::min(least_bound_, rules.least_bound()); }
   Result<Json> as_grammar(const Json& given, const std::string& at);
   Result<void> check_tag(const Json& given, const std::string& at);
   static Error wrong(const std::string& at, const std::string& why) {
@@ -45,6 +48,7 @@ class Tag {
 
   const SpecLimits& limits_;
   int32_t num_formats_ = 0;
+  int64_t least_bound_ = INT64_MAX;
 };
 
 Result<Json> Tag::as_grammar(const Json& given, const std::string& at) {
@@ -58,14 +62,17 @@ Result<Json> Tag::as_grammar(const Json& given, const std::string& at) {
       return wrong(pointer_to(at, "style"), "expected \"json\"");
     auto made = json_schema_grammar(given[field].dump(), limits_.schema);
     if (!made.ok()) return made.error().with_context("\"" + inside + "\"");
-    grammar = std::move(made).value();
+    take(made.value());
+    grammar = made.value().text();
   } else {
     if (!given[field].is_string()) return wrong(inside, "expected a string");
     const auto& text = given[field].get_ref<const std::string&>();
     if (type == "regex") {
       const auto regex = parse_regex(text, /*whole=*/true, limits_.schema.regex);
       if (!regex.ok()) return regex.error().with_context("\"" + inside + "\"");
-      grammar = "root ::= " + to_ebnf(regex.value()) + "\n";
+      const EbnfRules rules = regex_grammar(regex.value());
+      take(rules);
+      grammar = rules.text();
     } else {
       const auto checked = check_ebnf(text, limits_);
       if (!checked.ok()) return checked.error().with_context("\"" + inside + "\"");
@@ -122,8 +129,8 @@ Result<Json> Tag::format(const Json& given, const std::string& at) {
 
 }  // namespace
 
-Result<std::string> checked_structural_tag(const std::string& json, const std::string& free_until,
-                                           const SpecLimits& limits) {
+Result<EngineText> checked_structural_tag(const std::string& json, const std::string& free_until,
+                                          const SpecLimits& limits) {
   TRY_ASSIGN(const Json given, parse_json(json, limits.schema.depth_max));
   const bool has_format = given.is_object() && given.contains("format") &&
                           (!given.contains("type") || given["type"] == "structural_tag");
@@ -132,13 +139,18 @@ Result<std::string> checked_structural_tag(const std::string& json, const std::s
         "expected an object with \"type\": \"structural_tag\" and a \"format\"");
   for (const auto& [name, field] : given.items())
     if (name != "type" && name != "format") return invalid_argument("\"/" + name + "\" is unknown");
-  TRY_ASSIGN(Json format, Tag(limits).format(given["format"], "/format"));
+  Tag tag(limits);
+  TRY_ASSIGN(Json format, tag.format(given["format"], "/format"));
   if (!free_until.empty()) {
     const Json free = {{"type", "any_text"}, {"excludes", Json::array({free_until})}};
     const Json word = {{"type", "const_string"}, {"value", free_until}};
     format = Json{{"type", "sequence"}, {"elements", Json::array({free, word, format})}};
   }
-  return Json{{"type", "structural_tag"}, {"format", format}}.dump();
+  EngineText made;
+  made.kind = EngineText::Kind::kStructuralTag;
+  made.text = Json{{"type", "structural_tag"}, {"format", format}}.dump();
+  made.least_bound = tag.least_bound();
+  return made;
 }
 
 }  // namespace mimo::grammar
