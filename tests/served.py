@@ -1,0 +1,34 @@
+"""A server of the bundled model for a test: `mimo serve` on free ports, stopped at the end."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import tempfile
+import time
+
+
+class Served:
+    def __init__(self, binaries, source, *more):
+        self.mimo = str(pathlib.Path(binaries) / "mimo")
+        self._folder = tempfile.TemporaryDirectory()
+        ready = pathlib.Path(self._folder.name) / "ready.json"
+        self._process = subprocess.Popen(
+            [self.mimo, "serve", "--model", str(pathlib.Path(source) / "models/tiny"),
+             "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--log-folder",
+             self._folder.name, "--ready-file", str(ready), *map(str, more)],
+            stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        while not ready.exists():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self._process.kill()
+                raise RuntimeError("the server did not start: " + self._process.communicate()[1])
+            time.sleep(0.05)
+        self.ready = json.loads(ready.read_text())
+
+    def stop(self):
+        self._process.send_signal(signal.SIGTERM)
+        said = self._process.communicate(timeout=60)[1]
+        self._folder.cleanup()
+        if self._process.returncode != 0:
+            raise RuntimeError(f"the server ended with {self._process.returncode}: {said}")
