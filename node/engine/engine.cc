@@ -15,6 +15,8 @@ namespace {
 
 // Nothing is due while the engine is idle; a command or stop() ends the wait at once.
 constexpr std::chrono::seconds kIdleWait{10};
+// Constraints that one plan announces at most.
+constexpr size_t kAnnouncedMax = 16;
 
 }  // namespace
 
@@ -33,6 +35,10 @@ class Engine::Impl {
   Result<void> submit(SequenceRequest request) {
     TRY(options_.check(request));
     return intake_.submit(std::move(request));
+  }
+  void announce(grammar::Spec constraint) {
+    std::lock_guard lock(announced_mutex_);
+    if (announced_.size() < kAnnouncedMax) announced_.push_back(std::move(constraint));
   }
   void abort(SequenceId id) { intake_.abort(id); }
   void stop() {
@@ -67,8 +73,11 @@ class Engine::Impl {
   Intake intake_;
   StepPlanner planner_;
   std::deque<Begun> begun_;  // steps that are out, oldest first
-  std::mutex join_mutex_;    // two callers of stop() both return after the thread's end
-  std::thread thread_;       // last: it uses all of the above
+  // Announcements wake nobody and may be lost, so they are not in the intake's queue.
+  std::mutex announced_mutex_;
+  std::vector<grammar::Spec> announced_;
+  std::mutex join_mutex_;  // two callers of stop() both return after the thread's end
+  std::thread thread_;     // last: it uses all of the above
 };
 
 void Engine::Impl::run() {
@@ -109,7 +118,11 @@ void Engine::Impl::handle(std::vector<EngineCommand> commands) {
 Result<void> Engine::Impl::start_step() {
   Begun begun;
   begun.plan_ns = clock_.now_ns();
-  const StepPlan plan = planner_.plan();
+  StepPlan plan = planner_.plan();
+  {
+    std::lock_guard lock(announced_mutex_);
+    plan.announced.swap(announced_);
+  }
   intake_.note_started(planner_.newly_started());
   begun.stats.step = plan.step;
   begun.stats.plan_bytes = static_cast<int64_t>(encode_plan(plan).size());
@@ -169,6 +182,8 @@ Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Engine::~Engine() = default;
 
 Result<void> Engine::submit(SequenceRequest request) { return impl_->submit(std::move(request)); }
+
+void Engine::announce(grammar::Spec constraint) { impl_->announce(std::move(constraint)); }
 
 void Engine::abort(SequenceId id) { impl_->abort(id); }
 

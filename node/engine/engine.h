@@ -68,7 +68,8 @@ struct EngineStats {
 // Continuous batching over one group: takes requests, plans steps, hands out events. Plans as many
 // steps ahead as the executor takes: with one, a step's result is in before the next is planned.
 //
-// Thread:    submit() and abort() from any thread, also from a hook; stop() from any but the
+// Thread:    submit(), announce() and abort() from any thread, also from a hook; stop() from any
+// but the
 //            engine's own, on which everything else happens, the hooks too.
 // Lifetime:  `executor` outlives it.
 // Invariant: held pages + free pages = pool, for each layer group, after every step (checked).
@@ -114,6 +115,9 @@ class Engine {
   // kInvalidArgument: Options::check(), or the id is in use.
   // kResourceExhausted: waiting_max are waiting. kUnavailable: stopped or failed.
   Result<void> submit(SequenceRequest request);
+  // A sequence with this constraint may come: every rank begins to compile it with the next plan
+  // made. No more than a hint: it is dropped when there are many.
+  void announce(grammar::Spec constraint);
   // The sequence ends with kCancelled and its pages are free before the next step is planned; what
   // steps that are out draw for it is dropped.
   // Unknown or finished ids are ignored.

@@ -213,6 +213,7 @@ StepPlan get_plan(Fields& in) {
     const SlotId slot = get_slot(in);
     plan.prefills.push_back({slot, in.natural()});
   });
+  in.repeat([&] { plan.announced.push_back(get_spec(in)); });
   return plan;
 }
 
@@ -265,6 +266,8 @@ std::vector<uint8_t> encode_plan(const StepPlan& plan) {
     put(out, prefill.slot.value);
     put(out, prefill.num_tokens);
   }
+  put(out, static_cast<int64_t>(plan.announced.size()));
+  for (const grammar::Spec& spec : plan.announced) put_spec(out, spec);
   return out.take();
 }
 

@@ -60,6 +60,9 @@ struct StepPlan {
   std::vector<PageReturn> returns = {};
   std::vector<PageGrant> grants = {};
   std::vector<Prefill> prefills = {};
+  // Constraints of admissions that are likely to come: ranks begin to compile them, so that no step
+  // waits for that.
+  std::vector<grammar::Spec> announced = {};
 
   bool empty_of_changes() const {
     return releases.empty() && admissions.empty() && returns.empty() && grants.empty() &&

@@ -186,6 +186,7 @@ Result<StepResult> Rank::run(const StepPlan& plan) {
 }
 
 void Rank::change_slots(const StepPlan& plan) {
+  for (const grammar::Spec& spec : plan.announced) masks_->announce(spec);
   for (const SlotId slot : plan.releases) {
     model_.ops().clear_sampler(slot.value);
     masks_->release(slot);

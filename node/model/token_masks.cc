@@ -36,6 +36,10 @@ Result<std::unique_ptr<TokenMasks>> TokenMasks::create(kernels::Ops& ops, const 
   return masks;
 }
 
+void TokenMasks::announce(const grammar::Spec& spec) {
+  if (has_source()) (void)options_.source->start(spec);
+}
+
 void TokenMasks::admit(SlotId slot, const grammar::Spec& spec, std::span<const int32_t> outputs) {
   if (spec.kind == grammar::Spec::Kind::kNone) return;
   CHECK(has_source());

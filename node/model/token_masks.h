@@ -35,6 +35,8 @@ class TokenMasks {
                                                     int64_t bytes);
 
   bool has_source() const { return options_.source != nullptr; }
+  // Its rules are about to be wanted: the source compiles it in the background.
+  void announce(const grammar::Spec& spec);
   // `outputs`: those that a sequence that is admitted again already has. Answers at once.
   void admit(SlotId slot, const grammar::Spec& spec, std::span<const int32_t> outputs);
   void release(SlotId slot);

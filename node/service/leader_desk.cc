@@ -103,6 +103,7 @@ Result<void> LeaderDesk::start_check(SequenceRequest request) {
                     }));
   insert(live_, id);
   insert(checking_, id);
+  engine_->announce(spec);  // the other ranks compile it meanwhile
   return {};
 }
 

@@ -43,5 +43,29 @@ TEST_P(EngineConstraints, ARulesErrorEndsItsOwnSequenceAlone) {
   EXPECT_EQ(listener.last.pages[0].free, options.full_pages);
 }
 
+TEST_P(EngineConstraints, WhatIsAnnouncedStandsInTheNextPlanMadeOnce) {
+  const auto options = small_options();
+  FakeRank rank({.engine = options, .steps_in_flight_max = GetParam()});
+  std::vector<std::vector<grammar::Spec>> announced;  // by step
+  GatedExecutor gated(rank, [&](const StepPlan& plan) -> Result<void> {
+    announced.push_back(plan.announced);
+    return {};
+  });
+  Listener listener;
+  const SystemClock clock;
+  auto engine = Engine::create(options, listener.hooks(), gated, clock).value();
+
+  for (int32_t i = 0; i < 40; ++i) {
+    engine->announce({.kind = grammar::Spec::Kind::kRegex, .text = std::to_string(i)});
+  }
+  ASSERT_TRUE(engine->submit(small_request(1)).ok());
+  ASSERT_TRUE(listener.wait_ended(1));
+  engine->stop();
+
+  ASSERT_EQ(announced[0].size(), 16u);  // more are not told
+  EXPECT_EQ(announced[0][15].text, "15");
+  for (size_t step = 1; step < announced.size(); ++step) EXPECT_TRUE(announced[step].empty());
+}
+
 }  // namespace
 }  // namespace mimo::node

@@ -74,6 +74,9 @@ StepPlan random_plan(std::mt19937_64& random) {
   for (int32_t n = pick(random, 0, 3); n > 0; --n) {
     plan.prefills.push_back({slot(), pick(random, 0, 9000)});
   }
+  for (int32_t n = pick(random, 0, 2); n > 0; --n) {
+    plan.announced.push_back(random_constraint(random));
+  }
   return plan;
 }
 
@@ -96,6 +99,7 @@ TEST(StepPlan, ComesBackAsItWasWritten) {
                 plan.admissions[i].sampling.logit_bias);
       ASSERT_EQ(back.value().admissions[i].constraint, plan.admissions[i].constraint);
     }
+    ASSERT_EQ(back.value().announced, plan.announced);
     ASSERT_EQ(back.value().grants.size(), plan.grants.size());
     for (size_t i = 0; i < plan.grants.size(); ++i) {
       ASSERT_EQ(back.value().grants[i].pages, plan.grants[i].pages);

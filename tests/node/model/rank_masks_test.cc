@@ -236,6 +236,21 @@ TEST(RankMasks, AnAdmissionWhoseOutputsBreakItsRulesSaysSo) {
   EXPECT_EQ(output.choice.id, -1);
 }
 
+TEST(RankMasks, AnnouncedConstraintsAreStartedAndChangeNothingElse) {
+  auto cluster = cluster_of(1);
+  auto other = cluster_of(1);
+  StepPlan plan = admission_of(*cluster, 0, "mod 7");
+  const auto expected = other->run(plan);
+  plan.announced = {automaton_spec("mod 3"), automaton_spec("broken")};
+
+  const auto result = cluster->run(plan);
+
+  ASSERT_TRUE(result.ok() && expected.ok());
+  EXPECT_EQ(source_of(*cluster).num_started, 3);
+  EXPECT_EQ(result.value().result_digest, expected.value().result_digest);
+  EXPECT_NE(result.value().plan_digest, expected.value().plan_digest);
+}
+
 TEST(RankMasks, ANewEpochForgetsTheRules) {
   DeferredCounts counts;
   auto cluster = cluster_of(1, &counts);
