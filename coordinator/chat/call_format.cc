@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "coordinator/chat/argument_value.h"
 #include "coordinator/chat/declared_types.h"
 #include "coordinator/chat/json_text.h"
 
@@ -37,11 +38,20 @@ std::optional<std::string> only_keyword(const Json& schema) {
   return found;
 }
 
-// One of the values, as texts stand in the markup: strings as they are, others as JSON.
+// A string as it stands in the markup: raw, unless it would be read back as another.
+std::string markup_text(const std::string& text) {
+  if (unescape_markup(text) == text && text.find(kValueEnd) == std::string::npos) return text;
+  std::string made;
+  for (const char c : text) made += c == '&' ? "&amp;" : c == '<' ? "&lt;" : std::string(1, c);
+  return made;
+}
+
+// One of the values, as they stand in the markup: strings as texts, others as JSON.
 Json one_of(const Json& values) {
   Json texts = Json::array();
   for (const Json& value : values)
-    texts.push_back(fixed_text(value.is_string() ? value.get<std::string>() : value.dump()));
+    texts.push_back(
+        fixed_text(value.is_string() ? markup_text(value.get<std::string>()) : value.dump()));
   return either(std::move(texts));
 }
 

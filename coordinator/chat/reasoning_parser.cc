@@ -6,25 +6,21 @@
 
 namespace mimo::chat {
 
-ReasoningParser::ReasoningParser(ReplyStart start)
-    : start_(start), place_(start == ReplyStart::kAnswering ? Place::kAnswer : Place::kBegin) {}
-
 // Leaves kBegin when held_ tells what the reply begins with; false when it does not tell yet.
 bool ReasoningParser::decide() {
   const size_t blanks = std::min(held_.find_first_not_of(" \t\r\n"), held_.size());
-  switch (match(std::string_view(held_).substr(blanks), kThinkBegin)) {
-    case Match::kMaybe:
-      return false;
-    case Match::kYes:
-      // A prompt that opened the thoughts already: the model only says so again.
-      held_.erase(0, blanks + kThinkBegin.size());
-      place_ = Place::kThoughts;
-      break;
-    case Match::kNo:
-      place_ = start_ == ReplyStart::kThinking ? Place::kThoughts : Place::kAnswer;
-      break;
-  }
+  const std::string_view rest = std::string_view(held_).substr(blanks);
+  const Match begin = match(rest, kThinkBegin);
+  const Match end = match(rest, kThinkEnd);
+  if (begin == Match::kMaybe || end == Match::kMaybe) return false;
+  const bool opened = start_ == ReplyStart::kThinking;
+  place_ = begin == Match::kYes || opened ? Place::kThoughts : Place::kAnswer;
   has_thought_ = place_ == Place::kThoughts;
+  if (begin == Match::kYes) {
+    held_.erase(0, blanks + kThinkBegin.size());
+  } else if (end == Match::kYes && !opened) {
+    held_.erase(0, blanks + kThinkEnd.size());
+  }
   return true;
 }
 

@@ -12,7 +12,7 @@ inline constexpr std::string_view kThinkEnd = "</think>";
 enum class ReplyStart : uint8_t {
   kMayThink,  // the prompt says nothing: the reply may begin with <think>
   kThinking,  // the prompt opened the thoughts: all up to </think> are thoughts
-  kAnswering  // the prompt closed them: the reply has none
+  kAnswering  // the prompt closed them: the reply should have none
 };
 
 // Told by what the rendered prompt ends with, blanks aside.

@@ -14,15 +14,14 @@ namespace mimo::chat {
 // Thread: one at a time.
 class ThoughtCounter final {
  public:
-  explicit ThoughtCounter(ReplyStart start)
-      : parser_(start), done_(start == ReplyStart::kAnswering) {}
+  explicit ThoughtCounter(ReplyStart start) : parser_(start) {}
 
   void push(std::string_view token);
   int32_t count() const { return count_; }
 
  private:
   ReasoningParser parser_;
-  bool done_;
+  bool done_ = false;
   int32_t num_undecided_ = 0;
   int32_t count_ = 0;
   std::string thought_, answer_;  // not looked at
