@@ -41,21 +41,25 @@ function(mimo_fetch_xgrammar archive failure)
   endif()
 endfunction()
 
-# Puts `after` behind `before`, which must be in the file once.
-function(mimo_insert file before after)
+# Puts `new` for `old`, which must be in the file once.
+function(mimo_replace file old new)
   file(READ "${file}" text)
-  string(FIND "${text}" "${before}" first)
-  string(FIND "${text}" "${before}" last REVERSE)
+  string(FIND "${text}" "${old}" first)
+  string(FIND "${text}" "${old}" last REVERSE)
   if(first EQUAL -1 OR NOT first EQUAL last)
-    message(FATAL_ERROR "${file}: expected one \"${before}\"")
+    message(FATAL_ERROR "${file}: expected one \"${old}\"")
   endif()
-  string(REPLACE "${before}" "${before}${after}" text "${text}")
+  string(REPLACE "${old}" "${new}" text "${text}")
   file(WRITE "${file}" "${text}")
 endfunction()
 
-# The engine has no bound on what a grammar may cost. Its innermost operations tell grammar/budget.h
-# of what they do, which ends a compilation (by an exception, from any depth) when it is too much.
+function(mimo_insert file before after)
+  mimo_replace("${file}" "${before}" "${before}${after}")
+endfunction()
+
 function(mimo_patch_xgrammar source)
+  # It has no bound on what a grammar may cost. Its innermost operations tell grammar/budget.h of
+  # what they do, which ends a compilation (by an exception, from any depth) when it is too much.
   mimo_insert("${source}/cpp/support/logging.h" "#include \"cpptrace.h\"  // IWYU pragma: keep\n"
               "\nnamespace mimo::grammar {\nvoid count_growth();\nvoid count_step();\n}\n")
   mimo_insert("${source}/cpp/fsm.cc" "  int AddState() {\n" "    mimo::grammar::count_growth();\n")
@@ -69,16 +73,38 @@ function(mimo_patch_xgrammar source)
   mimo_insert("${source}/cpp/earley_parser.cc"
               "bool EarleyParser::Advance(const uint8_t ch, bool debug_print) {\n"
               "  mimo::grammar::count_step();\n")
+  # Its ranges of characters take in overlong UTF-8 and surrogates.
+  foreach(edge "Min2BytesUnicode = 0xC080|Min2BytesUnicode = 0xC280"
+               "Min3BytesUnicode = 0xE08080|Min3BytesUnicode = 0xE0A080"
+               "Min4BytesUnicode = 0xF0808080|Min4BytesUnicode = 0xF0908080"
+               "Max4BytesUnicode = 0xF7BFBFBF|Max4BytesUnicode = 0xF48FBFBF")
+    string(REPLACE "|" ";" edge "${edge}")
+    list(GET edge 0 old)
+    list(GET edge 1 new)
+    mimo_replace("${source}/cpp/fsm_builder.h" "${old}" "${new}")
+  endforeach()
+  mimo_insert("${source}/cpp/grammar_functor.cc"
+              "::AddCodepointRange(int from, int to, uint32_t low, uint32_t high) {\n"
+              "  if (low < 0xD800 && high > 0xD7FF) {
+    AddCodepointRange(from, to, low, 0xD7FF);
+    low = 0xE000;
+  }
+  if (low > high) return;\n")
 endfunction()
 
 # Sets `failure` to why the library is not there, or to nothing.
 function(mimo_build_xgrammar archive source build failure)
   set(${failure} "" PARENT_SCOPE)
-  if(NOT EXISTS "${source}/ready")
+  file(SHA256 "${CMAKE_CURRENT_FUNCTION_LIST_FILE}" version)
+  set(stamp "")
+  if(EXISTS "${source}/patched_by")
+    file(READ "${source}/patched_by" stamp)
+  endif()
+  if(NOT stamp STREQUAL version)
     file(REMOVE_RECURSE "${source}")
     file(ARCHIVE_EXTRACT INPUT "${archive}" DESTINATION "${MIMO_DEPS}")
     mimo_patch_xgrammar("${source}")
-    file(TOUCH "${source}/ready")
+    file(WRITE "${source}/patched_by" "${version}")
   endif()
   message(STATUS "Compiling xgrammar ${MIMO_XGRAMMAR_VERSION} (once for all build types)")
   execute_process(
