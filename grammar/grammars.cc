@@ -155,6 +155,7 @@ class Grammars::Parts {
   Result<std::shared_ptr<const Compiled>> compile(const Spec& spec) const;
   void finish(const std::shared_ptr<Entry>& entry, Result<std::shared_ptr<const Compiled>> result);
   void forget_locked(const Spec& spec);
+  void trim_locked(const Entry& finished);
 
   const std::unique_ptr<Engine> engine_;
   const Options options_;
@@ -242,16 +243,22 @@ void Grammars::Parts::finish(const std::shared_ptr<Entry>& entry,
       use.bytes += result.value()->bytes();
       cached_bytes_ += result.value()->bytes();
     }
+    trim_locked(*entry);
   }
   entry->set(std::move(result));
-  std::lock_guard lock(mutex_);
+}
+
+// Grammars that are being compiled stay; so may more be held than the bound, for as long.
+void Grammars::Parts::trim_locked(const Entry& finished) {
   for (auto last = uses_.end();
        cached_bytes_ > options_.cache_bytes_max && last != uses_.begin();) {
     --last;
-    if (!last->entry->is_done()) continue;
-    const Spec spec = last->entry->spec;
-    ++last;
-    forget_locked(spec);
+    if (last->entry.get() != &finished && !last->entry->is_done()) continue;
+    const auto next = std::next(last);
+    cached_bytes_ -= last->bytes;
+    by_spec_.erase(last->entry->spec);
+    uses_.erase(last);
+    last = next;
   }
 }
 
