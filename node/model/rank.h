@@ -80,6 +80,7 @@ class Rank final : public StepRunner {
   Result<void> reset(Epoch epoch, parallel::TpGroup& group);
 
   MemoryReport memory() const;
+  MaskReport masks() const { return masks_->report(); }
   bool broken() const { return broken_.has_value(); }
 
  private:

@@ -1,6 +1,7 @@
 #include "node/model/token_masks.h"
 
 #include <algorithm>
+#include <chrono>
 #include <string>
 #include <utility>
 
@@ -61,6 +62,7 @@ const uint32_t* TokenMasks::fill(std::span<const SlotId> slots, int32_t copy,
                                  std::vector<Error>& errors) {
   Copy& to = copies_.at(static_cast<size_t>(copy));
   CHECK(to.sent.count == 0 || ops_.done(to.sent));
+  const auto begin = std::chrono::steady_clock::now();
   const auto count = static_cast<int32_t>(slots.size());
   CHECK_LE(count, options_.num_slots);
   errors.assign(slots.size(), Error{Code::kOk, ""});
@@ -80,6 +82,8 @@ const uint32_t* TokenMasks::fill(std::span<const SlotId> slots, int32_t copy,
   } else {
     for (int32_t i = 0; i < count; ++i) fill_row(i);
   }
+  report_.num_masks += count;
+  report_.duration_ns += std::chrono::nanoseconds(std::chrono::steady_clock::now() - begin).count();
   ops_.upload_later(device_, to.host, count * words_ * int64_t{sizeof(uint32_t)});
   return device_;
 }

@@ -13,6 +13,12 @@
 
 namespace mimo::node {
 
+// What masks have cost a rank since it was created.
+struct MaskReport {
+  int64_t num_masks = 0;
+  int64_t duration_ns = 0;  // in which the device works on the forward pass
+};
+
 // The rules of the slots whose outputs are held to a constraint, and the masks that a step's draws
 // need of them. Rules hear of a token when the next mask is wanted, so that all of their work is
 // done where the device works too, several slots at once by a few threads.
@@ -48,6 +54,7 @@ class TokenMasks {
   // Row i: what slots[i] may draw next, once uploaded; the backend's memory. Where a slot's rules
   // fail, its row allows nothing and errors[i] says why, now and from here on.
   const uint32_t* fill(std::span<const SlotId> slots, int32_t copy, std::vector<Error>& errors);
+  MaskReport report() const { return report_; }
   void sent(int32_t copy, kernels::Mark mark) { copies_[copy].sent = mark; }
 
  private:
@@ -72,6 +79,7 @@ class TokenMasks {
   std::vector<Copy> copies_;
   std::vector<Slot> slots_;
   int64_t num_tenants_ = 0;
+  MaskReport report_;
   std::unique_ptr<kernels::ThreadPool> pool_;  // null until there is enough to do
 };
 

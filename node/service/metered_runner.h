@@ -40,7 +40,7 @@ class MeteredRunner final : public StepRunner {
     begun_ns_.pop_front();
     ended_ns_ = now_ns;
     ++figures_.steps;
-    probe_.rank_step(now_ns - begin_ns, rank_.memory());
+    probe_.rank_step(now_ns - begin_ns, rank_.memory(), rank_.masks());
     return result;
   }
 

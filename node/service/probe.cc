@@ -68,6 +68,10 @@ class RankSeries {
       : kv_(family(BuildGauge(), r, "mimo_kv_bytes", "Bytes of the KV page pools")),
         device_(family(BuildGauge(), r, "mimo_device_bytes", "Bytes taken from the device")),
         steps_(family(BuildCounter(), r, "mimo_steps_total", "Steps that the rank has done")),
+        masks_(family(BuildCounter(), r, "mimo_token_masks_total",
+                      "Masks made for draws under a constraint")),
+        mask_seconds_(family(BuildCounter(), r, "mimo_token_mask_seconds_total",
+                             "Making masks, while the forward pass runs")),
         seconds_(family(BuildHistogram(), r, "mimo_step_seconds", "The rank's part of a step")) {}
 
   void begin(int32_t rank, const MemoryReport& memory) {
@@ -85,17 +89,25 @@ class RankSeries {
       device_.add({{"rank", name}, {"purpose", purpose}});
     }
     if (rank_ != rank) {
-      steps_.clear();
+      for (Series<Counter>* counter : {&steps_, &masks_, &mask_seconds_}) {
+        counter->clear();
+        counter->add({{"rank", name}});
+      }
       seconds_.clear();
-      steps_.add({{"rank", name}});
       seconds_.add({{"rank", name}}, kStepSeconds);
     }
     rank_ = rank;
     set(memory);
   }
 
-  void step(int64_t duration_ns, const MemoryReport& memory) {
+  void step(int64_t duration_ns, const MemoryReport& memory, const MaskReport& masks) {
     steps_[0].Increment();
+    // Those of a rank that was made anew count from 0 again.
+    if (masks.num_masks < masks_seen_.num_masks) masks_seen_ = {};
+    const int64_t mask_ns = masks.duration_ns - masks_seen_.duration_ns;
+    masks_[0].Increment(static_cast<double>(masks.num_masks - masks_seen_.num_masks));
+    mask_seconds_[0].Increment(static_cast<double>(mask_ns) * 1e-9);
+    masks_seen_ = masks;
     seconds_[0].Observe(static_cast<double>(duration_ns) * 1e-9);
     set(memory);
   }
@@ -113,7 +125,10 @@ class RankSeries {
   Series<Gauge> kv_;
   Series<Gauge> device_;
   Series<Counter> steps_;
+  Series<Counter> masks_;
+  Series<Counter> mask_seconds_;
   Series<Histogram> seconds_;
+  MaskReport masks_seen_;  // as of the last step
   int32_t rank_ = -1;
 };
 
@@ -203,8 +218,9 @@ class Probe final : public WorkerProbe {
 
   const std::string& address() const override { return address_; }
   void begin_epoch(int32_t rank, const MemoryReport& memory) override { rank_.begin(rank, memory); }
-  void rank_step(int64_t duration_ns, const MemoryReport& memory) override {
-    rank_.step(duration_ns, memory);
+  void rank_step(int64_t duration_ns, const MemoryReport& memory,
+                 const MaskReport& masks) override {
+    rank_.step(duration_ns, memory, masks);
   }
   void begin_leading(const Engine::Options& options) override { leader_.begin(options); }
   void engine_step(const EngineStats& stats) override { leader_.step(stats); }

@@ -27,7 +27,8 @@ class WorkerProbe {
 
   // The rank's series appear; those of an earlier rank go.
   virtual void begin_epoch(int32_t rank, const MemoryReport& memory) = 0;
-  virtual void rank_step(int64_t duration_ns, const MemoryReport& memory) = 0;
+  virtual void rank_step(int64_t duration_ns, const MemoryReport& memory,
+                         const MaskReport& masks) = 0;
   // Rank 0's series appear, and go.
   virtual void begin_leading(const Engine::Options& options) = 0;
   virtual void engine_step(const EngineStats& stats) = 0;

@@ -4,6 +4,7 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/token_bytes.h"
 #include "tests/system/cluster.h"
+#include "tests/system/scrape.h"
 
 // Outputs that are held to constraints, by two real workers over models/tiny and its tokenizer.
 namespace mimo::testing {
@@ -86,6 +87,12 @@ TEST_F(Constraints, EveryKindHoldsOnBothRanksAmongOthersThatHaveNone) {
   }
   EXPECT_EQ(log_.num_lost(), 0);
   expect_right_answer(300);
+  for (const v1::WorkerInfo& worker : manager_->status().workers) {
+    const std::string text = scrape(worker.metrics_address());
+    const std::string rank = "{rank=\"" + std::to_string(worker.rank()) + "\"}";
+    EXPECT_GT(value(text, "mimo_token_masks_total" + rank), 12 * 3) << text;
+    EXPECT_GT(value(text, "mimo_token_mask_seconds_total" + rank), 0) << text;
+  }
 }
 
 TEST_F(Constraints, OneThatDoesNotCompileIsItsOwnRequestsMistake) {
