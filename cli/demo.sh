@@ -18,7 +18,7 @@ field() { python3 -c 'import json, sys; print(eval("json.load(open(sys.argv[1]))
 fetch() { python3 -c 'import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).read().decode())' "$1"; }
 
 say "mimo serve: a coordinator and two tensor-parallel workers"
-"$bin/mimo" serve --model "$model" --tp 2 --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 \
+"$bin/mimo" serve --model "$model" --tp 2 --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 \
   --log-folder "$scratch" --ready-file "$scratch/ready.json" 2>"$scratch/serve.log" &
 server=$!
 for _ in $(seq 600); do

@@ -38,6 +38,8 @@ void add_serve(CLI::App& app, ServeOptions& o) {
       ->check(CLI::Range(0.01, 1.0))
       ->capture_default_str();
   app.add_option("--listen", c.listen, "public gRPC, host:port")->capture_default_str();
+  app.add_option("--http-listen", c.http_listen, "OpenAI's API, host:port; empty: none")
+      ->capture_default_str();
   app.add_option("--cluster-listen", c.cluster_listen, "where workers join")->capture_default_str();
   app.add_option("--metrics-listen", c.metrics_listen, "the coordinator's /metrics")
       ->capture_default_str();

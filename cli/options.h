@@ -17,6 +17,7 @@ struct ClusterOptions {
   std::vector<std::string> set;  // key=value, over the file
   std::optional<int32_t> tp;     // unset: the config's
   std::string listen = "127.0.0.1:50051";
+  std::string http_listen = "127.0.0.1:8000";
   std::string cluster_listen = "127.0.0.1:0";
   std::string metrics_listen = "127.0.0.1:9401";
   std::string worker_listen = "127.0.0.1:0";  // each worker's own

@@ -43,6 +43,7 @@ Result<void> write_ready_file(const std::string& path, const ClusterAddresses& a
                               const v1::ServerInfo& info) {
   nlohmann::ordered_json json;
   json["listen"] = addresses.listen;
+  json["http_listen"] = addresses.http_listen;
   json["cluster_listen"] = addresses.cluster_listen;
   json["metrics_listen"] = addresses.metrics_listen;
   json["tp"] = addresses.tp;
@@ -73,6 +74,7 @@ Result<void> serve(const ServeOptions& options, StopSignals& signals) {
   if (info.ok()) {
     const ClusterAddresses& addresses = supervisor->addresses();
     log_info("serving", {{"grpc", addresses.listen},
+                         {"http", "http://" + addresses.http_listen + "/"},
                          {"metrics", "http://" + addresses.metrics_listen + "/metrics"},
                          {"tp", addresses.tp}});
     if (!options.ready_file.empty()) {

@@ -46,6 +46,8 @@ Result<void> Supervisor::start_coordinator(const std::string& folder) {
   argv = {folder + "/mimo-coordinator",
           "--listen",
           options_.listen,
+          "--http-listen",
+          options_.http_listen,
           "--cluster-listen",
           options_.cluster_listen,
           "--metrics-listen",
@@ -75,6 +77,7 @@ Result<void> Supervisor::start_coordinator(const std::string& folder) {
   // A restart binds the same ports, so that workers and clients find it again.
   for (size_t i = 1; i + 1 < argv.size(); i += 2) {
     if (argv[i] == "--listen") argv[i + 1] = addresses_.listen;
+    if (argv[i] == "--http-listen") argv[i + 1] = addresses_.http_listen;
     if (argv[i] == "--cluster-listen") argv[i + 1] = addresses_.cluster_listen;
     if (argv[i] == "--metrics-listen") argv[i + 1] = addresses_.metrics_listen;
   }
@@ -92,6 +95,7 @@ Result<void> Supervisor::read_addresses(const std::string& path) {
     return internal_error(path + ": no field " + name + " in " + text);
   };
   TRY_ASSIGN(addresses_.listen, field("listen"));
+  TRY_ASSIGN(addresses_.http_listen, field("http_listen"));
   TRY_ASSIGN(addresses_.cluster_listen, field("cluster_listen"));
   TRY_ASSIGN(addresses_.metrics_listen, field("metrics_listen"));
   if (!json.contains("tp") || !json["tp"].is_number_integer()) {

@@ -17,6 +17,7 @@ namespace mimo::cli {
 // Where a started cluster listens, with the ports that were bound.
 struct ClusterAddresses {
   std::string listen;
+  std::string http_listen;  // empty: HTTP is not served
   std::string cluster_listen;
   std::string metrics_listen;
   int32_t tp = 0;

@@ -55,7 +55,7 @@ ClusterOptions cluster_for(const VerifyOptions& options, const std::vector<Recor
   cluster.model = options.model;
   cluster.tp = options.tp;
   cluster.backend = options.backend;
-  cluster.listen = cluster.metrics_listen = "127.0.0.1:0";
+  cluster.listen = cluster.http_listen = cluster.metrics_listen = "127.0.0.1:0";
   cluster.log_folder = options.log_folder;
   cluster.set = {"debug.logits=true",
                  options.backend == "cuda" ? "engine.mode=device" : "engine.mode=f32",

@@ -28,6 +28,7 @@ struct Field {
 
 std::vector<Field> fields(CoordinatorOptions* o) {
   auto& api = o->api;
+  auto& http = o->http;
   auto& cluster = o->cluster;
   auto& engine = o->engine;
   return {
@@ -53,6 +54,14 @@ std::vector<Field> fields(CoordinatorOptions* o) {
       {"api.ping_interval_min_s", &api.ping_interval_min_s, 0.1, 86400},
       {"api.stall_s", &api.stall_s, 0.1, 86400},
       {"api.drain_timeout_s", &api.drain_timeout_s, 0, 86400},
+      {"http.listen", &http.listen},
+      {"http.connections_max", &http.connections_max, 1, 1e6},
+      {"http.header_bytes_max", &http.header_bytes_max, 1024, 1e6},
+      {"http.body_bytes_max", &http.body_bytes_max, 1024, kMessageBytes},
+      {"http.idle_timeout_s", &http.idle_timeout_s, 0.1, 86400},
+      {"http.request_timeout_s", &http.request_timeout_s, 0.1, 86400},
+      {"http.write_timeout_s", &http.write_timeout_s, 0.1, 86400},
+      {"http.threads", &http.threads, 1, 256},
       {"cluster.listen", &cluster.listen},
       {"cluster.heartbeat_interval_s", &cluster.heartbeat_interval_s, 0.01, 3600},
       {"cluster.heartbeat_timeout_s", &cluster.heartbeat_timeout_s, 0.05, 86400},
@@ -240,6 +249,7 @@ std::string_view flag_key(std::string_view flag) {
   if (flag == "--model") return "model";
   if (flag == "--tp") return "tp";
   if (flag == "--listen") return "api.listen";
+  if (flag == "--http-listen") return "http.listen";
   if (flag == "--cluster-listen") return "cluster.listen";
   if (flag == "--metrics-listen") return "metrics.listen";
   return "";
@@ -286,6 +296,7 @@ Result<void> CoordinatorOptions::validate() const {
   TRY(one_of("engine.mode", engine.mode, {"auto", "f32", "device", "invariant"}));
   TRY(one_of("log_level", log_level, {"debug", "info", "warning", "error"}));
   TRY(check_address("api.listen", api.listen));
+  if (!http.listen.empty()) TRY(check_address("http.listen", http.listen));
   TRY(check_address("cluster.listen", cluster.listen));
   TRY(check_address("metrics.listen", metrics.listen));
   if (cluster.heartbeat_timeout_s <= cluster.heartbeat_interval_s)
@@ -332,6 +343,7 @@ std::string usage() {
       "  --model DIR             the checkpoint\n"
       "  --tp N                  ranks of the group\n"
       "  --listen HOST:PORT      the API (port 0: any)\n"
+      "  --http-listen ...       OpenAI's API over HTTP; empty: none\n"
       "  --cluster-listen ...    where workers join\n"
       "  --metrics-listen ...    /metrics over HTTP\n"
       "  --config FILE           TOML; flags and --set are stronger\n"

@@ -13,8 +13,10 @@
 #include "coordinator/api/api_server.h"
 #include "coordinator/api/metrics_server.h"
 #include "coordinator/api/server_facts.h"
+#include "coordinator/chat/prompter.h"
 #include "coordinator/generation_defaults.h"
 #include "coordinator/groups/group_manager.h"
+#include "coordinator/http/http_server.h"
 #include "coordinator/sessions/admission.h"
 #include "coordinator/sessions/request_probe.h"
 #include "coordinator/sessions/sessions.h"
@@ -36,6 +38,7 @@ struct Description {
   checkpoint::ModelConfig config;
   uint64_t digest = 0;
   std::unique_ptr<text::Tokenizer> tokenizer;  // nullptr: ids only
+  std::unique_ptr<chat::Prompter> prompter;
   std::string served_name;
   int32_t vocab_limit = 0;
   int32_t positions_max = 0;
@@ -67,6 +70,10 @@ Result<Description> describe(const CoordinatorOptions& options) {
   } else {
     log_warning("no_tokenizer", {{"file", path}, {"consequence", "ids only: text is refused"}});
   }
+
+  TRY_ASSIGN(description.prompter, chat::Prompter::load(options.model));
+  if (!description.prompter->has_template())
+    log_warning("no_chat_template", {{"consequence", "conversations are refused"}});
 
   const int32_t positions = description.config.max_positions;
   description.positions_max =
@@ -200,6 +207,33 @@ ApiServer::Options api_options(const CoordinatorOptions& options) {
   return api;
 }
 
+http::HttpServer::Options http_options(const CoordinatorOptions& options) {
+  http::HttpServer::Options http;
+  http.listen = options.http.listen;
+  http.connections_max = options.http.connections_max;
+  http.header_bytes_max = options.http.header_bytes_max;
+  http.body_bytes_max = options.http.body_bytes_max;
+  http.idle_timeout_s = options.http.idle_timeout_s;
+  http.request_timeout_s = options.http.request_timeout_s;
+  http.write_timeout_s = options.http.write_timeout_s;
+  http.threads = options.http.threads;
+  return http;
+}
+
+// What a page id of each layer group stands for, over all ranks: every rank holds at least one
+// head.
+std::vector<http::KvGroup> kv_groups(const CoordinatorOptions& options,
+                                     const checkpoint::ModelConfig& config) {
+  const auto group = [&](const char* name, const checkpoint::AttentionShape& shape,
+                         checkpoint::AttentionKind kind) {
+    const int64_t heads = std::max(shape.num_kv_heads, options.tp);
+    const int64_t rows = heads * options.engine.page_tokens * config.num_layers_of(kind);
+    return http::KvGroup{name, {{"k", rows * shape.k_dim}, {"v", rows * shape.v_dim}}};
+  };
+  return {group("full", config.full, checkpoint::AttentionKind::kFull),
+          group("window", config.window, checkpoint::AttentionKind::kWindow)};
+}
+
 }  // namespace
 
 struct Coordinator::Parts {
@@ -211,6 +245,22 @@ struct Coordinator::Parts {
         sessions(session_options(wanted, limits), description.tokenizer.get(), admission, probe,
                  clock) {}
 
+  // nullptr: this checkpoint has no chat template.
+  const chat::Prompter* prompter() const {
+    return description.prompter->has_template() ? description.prompter.get() : nullptr;
+  }
+  http::Doors http_doors(const ServerFacts& facts) {
+    return {sessions,
+            description.tokenizer.get(),
+            prompter(),
+            facts,
+            [this] { return api->readiness(); },
+            registry,
+            clock,
+            kv_groups(options, description.config),
+            options.engine.mode};
+  }
+
   CoordinatorOptions options;
   Description description;
   SystemClock clock;
@@ -220,6 +270,7 @@ struct Coordinator::Parts {
   Sessions sessions;
   std::unique_ptr<GroupManager> group;  // calls sessions until it is gone
   std::unique_ptr<ApiServer> api;
+  std::unique_ptr<http::HttpServer> http;  // nullptr: not served
   std::unique_ptr<MetricsServer> metrics;
   bool stopped = false;
 };
@@ -236,11 +287,15 @@ Result<std::unique_ptr<Coordinator>> Coordinator::create(const CoordinatorOption
   TRY_ASSIGN(p.group, GroupManager::create(std::move(group), p.sessions.sink()));
   facts.status = [&p] { return p.group->status(); };
   p.sessions.attach(*p.group, [&p] { return p.group->status().reason; });
-  TRY_ASSIGN(p.api,
-             ApiServer::create(api_options(options), facts, p.sessions, p.admission, p.clock));
+  TRY_ASSIGN(p.api, ApiServer::create(api_options(options), facts, p.sessions, p.admission, p.clock,
+                                      {p.prompter(), p.description.tokenizer.get()}));
   TRY_ASSIGN(p.metrics,
              MetricsServer::create(options.metrics.listen, p.registry, facts, p.sessions));
-  Addresses addresses{p.api->address(), p.group->cluster_address(), p.metrics->address()};
+  Addresses addresses{p.api->address(), "", p.group->cluster_address(), p.metrics->address()};
+  if (!options.http.listen.empty()) {
+    TRY_ASSIGN(p.http, http::HttpServer::create(http_options(options), p.http_doors(facts)));
+    addresses.http_listen = p.http->address();
+  }
   return std::unique_ptr<Coordinator>(new Coordinator(std::move(parts), std::move(addresses)));
 }
 
@@ -263,9 +318,11 @@ void Coordinator::stop() {
   parts_->stopped = true;
   begin_drain();
   parts_->sessions.stop(draining_error());
+  if (parts_->http != nullptr) parts_->http->stop(kLastWritesS);
   parts_->api->stop(kLastWritesS);
   if (parts_->options.cluster.shutdown_workers) parts_->group->shutdown_workers();
   parts_->metrics.reset();
+  parts_->http.reset();
   parts_->api.reset();
   parts_->group.reset();
 }

@@ -17,6 +17,7 @@ class Coordinator final {
  public:
   struct Addresses {
     std::string listen;
+    std::string http_listen;  // empty: HTTP is not served
     std::string cluster_listen;
     std::string metrics_listen;
   };

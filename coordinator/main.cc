@@ -43,9 +43,9 @@ Result<void> print_ports(const std::string& path, const Coordinator::Addresses& 
                          int32_t tp) {
   const std::string part = path + ".part";
   std::ofstream file(part);
-  file << "{\"listen\": \"" << addresses.listen << "\", \"cluster_listen\": \""
-       << addresses.cluster_listen << "\", \"metrics_listen\": \"" << addresses.metrics_listen
-       << "\", \"tp\": " << tp << "}\n";
+  file << "{\"listen\": \"" << addresses.listen << "\", \"http_listen\": \""
+       << addresses.http_listen << "\", \"cluster_listen\": \"" << addresses.cluster_listen
+       << "\", \"metrics_listen\": \"" << addresses.metrics_listen << "\", \"tp\": " << tp << "}\n";
   file.close();
   if (!file || std::rename(part.c_str(), path.c_str()) != 0)
     return Error{Code::kUnknown, "--print-ports " + path + ": cannot be written"};
@@ -69,6 +69,7 @@ Result<void> run(const CommandLine& line, const sigset_t& signals) {
   TRY_ASSIGN(const auto coordinator, Coordinator::create(options));
   const Coordinator::Addresses& addresses = coordinator->addresses();
   log_info("listening", {{"api", addresses.listen},
+                         {"http", addresses.http_listen},
                          {"cluster", addresses.cluster_listen},
                          {"metrics", addresses.metrics_listen}});
   if (!line.print_ports.empty()) TRY(print_ports(line.print_ports, addresses, options.tp));

@@ -36,6 +36,18 @@ struct CoordinatorOptions {
     double drain_timeout_s = 30.0;
   } api;
 
+  // OpenAI's API, over HTTP.
+  struct Http {
+    std::string listen = "127.0.0.1:8000";  // empty: not served
+    int32_t connections_max = 4096;         // further ones wait until one is closed
+    int64_t header_bytes_max = 32768;
+    int64_t body_bytes_max = int64_t{16} << 20;
+    double idle_timeout_s = 75.0;     // of a connection without a request
+    double request_timeout_s = 60.0;  // from a request's first byte to its last
+    double write_timeout_s = 30.0;    // without a byte taken by the client
+    int32_t threads = 2;              // that read large bodies
+  } http;
+
   struct Cluster {
     std::string listen = "127.0.0.1:50052";
     double heartbeat_interval_s = 0.5;

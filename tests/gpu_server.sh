@@ -23,7 +23,7 @@ start() {
   rm -rf "$logs"
   mkdir -p "$logs"
   "$bin/mimo" serve --model "$model" --backend cuda --workers "$1" --listen 127.0.0.1:0 \
-    --metrics-listen 127.0.0.1:0 --set engine.positions_max=2048 --log-folder "$logs" --ready-file "$logs/ready.json" \
+    --http-listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --set engine.positions_max=2048 --log-folder "$logs" --ready-file "$logs/ready.json" \
     2>"$logs/serve.log" &
   server=$!
   for _ in $(seq 900); do

@@ -11,12 +11,13 @@
 #include <utility>
 
 #include "base/log.h"
+#include "coordinator/api/chat_service.h"
 #include "coordinator/api/inference_service.h"
 
 namespace mimo::coordinator {
 namespace {
 
-constexpr const char* kServiceName = "mimo.v1.Inference";
+constexpr const char* kServiceNames[] = {"mimo.v1.Inference", "mimo.v1.Chat"};
 
 int to_ms(double seconds) { return static_cast<int>(seconds * 1e3); }
 
@@ -42,15 +43,16 @@ std::string with_port(const std::string& listen, int port) {
 
 struct ApiServer::Running {
   Running(const Options& options, ServerFacts facts, Sessions& all, Admission& admission,
-          const Clock& clock)
-      : service(std::move(facts), options.stall_s, all, admission, clock),
+          const Clock& clock, ChatDoors doors)
+      : chat(doors, facts.model, all),
+        service(std::move(facts), options.stall_s, all, admission, clock),
         sessions(all),
         interval(to_ms(options.health_interval_s)) {}
 
   void set_health(bool healthy) {
     auto* health = server->GetHealthCheckService();
     health->SetServingStatus(healthy);
-    health->SetServingStatus(kServiceName, healthy);
+    for (const char* name : kServiceNames) health->SetServingStatus(name, healthy);
   }
 
   void keep() {
@@ -70,6 +72,7 @@ struct ApiServer::Running {
     }
   }
 
+  ChatService chat;
   InferenceService service;
   Sessions& sessions;
   std::unique_ptr<grpc::Server> server;
@@ -84,8 +87,9 @@ struct ApiServer::Running {
 
 Result<std::unique_ptr<ApiServer>> ApiServer::create(const Options& options, ServerFacts facts,
                                                      Sessions& sessions, Admission& admission,
-                                                     const Clock& clock) {
-  auto running = std::make_unique<Running>(options, std::move(facts), sessions, admission, clock);
+                                                     const Clock& clock, ChatDoors chat) {
+  auto running =
+      std::make_unique<Running>(options, std::move(facts), sessions, admission, clock, chat);
   grpc::EnableDefaultHealthCheckService(true);
   if (options.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
 
@@ -93,6 +97,7 @@ Result<std::unique_ptr<ApiServer>> ApiServer::create(const Options& options, Ser
   int port = 0;
   builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&running->service);
+  builder.RegisterService(&running->chat);
   set_channel_arguments(options, &builder);
   running->server = builder.BuildAndStart();
   if (running->server == nullptr || port == 0)
@@ -107,6 +112,8 @@ ApiServer::ApiServer(std::unique_ptr<Running> running, std::string address)
     : running_(std::move(running)), address_(std::move(address)) {}
 
 ApiServer::~ApiServer() { stop(0.0); }
+
+Readiness ApiServer::readiness() { return running_->service.readiness(); }
 
 void ApiServer::set_not_serving() {
   std::lock_guard lock(running_->mutex);

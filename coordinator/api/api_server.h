@@ -6,14 +6,16 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "coordinator/api/chat_doors.h"
+#include "coordinator/api/readiness.h"
 #include "coordinator/api/server_facts.h"
 #include "coordinator/sessions/admission.h"
 #include "coordinator/sessions/sessions.h"
 
 namespace mimo::coordinator {
 
-// The public door: mimo.v1.Inference, grpc.health.v1 ("" and "mimo.v1.Inference") and reflection on
-// one port.
+// The public door: mimo.v1.Inference, mimo.v1.Chat, grpc.health.v1 ("" and both names) and
+// reflection on one port.
 //
 // Thread:    any; one of its own keeps health up to date and cuts streams that nobody reads.
 // Lifetime:  sessions, admission and clock outlive it. The destructor stops it.
@@ -33,7 +35,7 @@ class ApiServer final {
   // kUnavailable naming the address when it cannot be listened at.
   static Result<std::unique_ptr<ApiServer>> create(const Options& options, ServerFacts facts,
                                                    Sessions& sessions, Admission& admission,
-                                                   const Clock& clock);
+                                                   const Clock& clock, ChatDoors chat = {});
   ~ApiServer();
   ApiServer(const ApiServer&) = delete;
   ApiServer& operator=(const ApiServer&) = delete;
@@ -41,6 +43,8 @@ class ApiServer final {
   // host:port with the port that was bound.
   const std::string& address() const { return address_; }
 
+  // As of now. Thread: any.
+  Readiness readiness();
   // Health says NOT_SERVING at once; for good.
   void set_not_serving();
   // Ends what still runs after `timeout_s` with CANCELLED, and returns when all calls are over.

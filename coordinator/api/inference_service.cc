@@ -1,14 +1,23 @@
 #include "coordinator/api/inference_service.h"
 
+#include <deque>
 #include <optional>
 #include <string>
 #include <utility>
 
-#include "coordinator/api/generate_reactor.h"
+#include "coordinator/api/session_reactor.h"
 #include "coordinator/api/wire_status.h"
 
 namespace mimo::coordinator {
 namespace {
+
+// A stream of Generate is what the session says.
+struct PassOn {
+  void operator()(v1::GenerateResponse message, std::deque<v1::GenerateResponse>* out) {
+    out->push_back(std::move(message));
+  }
+};
+using GenerateReactor = SessionReactor<v1::GenerateResponse, PassOn>;
 
 grpc::ServerUnaryReactor* answer(grpc::CallbackServerContext* context,
                                  const grpc::Status& status = grpc::Status::OK) {
@@ -34,7 +43,7 @@ InferenceService::InferenceService(ServerFacts facts, double stall_s, Sessions& 
 grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
     grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
   // Owns itself from here on: OnDone() comes last and deletes it.
-  auto* reactor = new GenerateReactor(context, sessions_);
+  auto* reactor = new GenerateReactor(context, sessions_, PassOn{});
   reactor->open(*request);
   return reactor;
 }

@@ -115,7 +115,7 @@ class WithoutServer(unittest.TestCase):
 
     def test_serve_says_why_a_model_cannot_be_served(self):
         done = mimo("serve", "--model", "/no/such/folder", "--listen", "127.0.0.1:0",
-                    "--metrics-listen", "127.0.0.1:0")
+                    "--http-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0")
         self.assertEqual(done.returncode, 1)
         self.assertIn("/no/such/folder", done.stderr)
 
@@ -139,7 +139,7 @@ class WithServer(unittest.TestCase):
         cls.server = subprocess.Popen(
             [MIMO, "serve", "--config", str(SOURCE / "deploy/mimo.toml"), "--model", str(TINY),
              "--tp", "2", "--listen", "127.0.0.1:0",
-             "--metrics-listen", "127.0.0.1:0", "--log-folder", cls.folder.name,
+             "--http-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--log-folder", cls.folder.name,
              "--ready-file", str(ready)], stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 60
         while not ready.exists():

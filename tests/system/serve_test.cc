@@ -88,7 +88,7 @@ class Served {
     ClusterOptions options;
     options.model = kTiny;
     options.tp = 2;
-    options.listen = options.metrics_listen = "127.0.0.1:0";
+    options.listen = options.http_listen = options.metrics_listen = "127.0.0.1:0";
     options.set = settings;
     options.log_folder = ::testing::TempDir();
     auto supervisor = Supervisor::start(options).value();

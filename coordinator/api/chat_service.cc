@@ -1,0 +1,131 @@
+#include "coordinator/api/chat_service.h"
+
+#include <deque>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "coordinator/api/session_reactor.h"
+#include "coordinator/api/wire_status.h"
+#include "coordinator/chat/chat_turn.h"
+
+namespace mimo::coordinator {
+namespace {
+
+Error unimplemented(std::string message) { return {Code::kUnimplemented, std::move(message)}; }
+
+// What the engine says, as the turn tells it. Without a turn only refusals come.
+struct TakeTurn {
+  std::unique_ptr<chat::ChatTurn> turn;
+  std::vector<v1::ChatResponse> events;
+
+  void operator()(v1::GenerateResponse message, std::deque<v1::ChatResponse>* out) {
+    if (turn == nullptr) {
+      v1::ChatResponse& refusal = out->emplace_back();
+      *refusal.mutable_request_id() = message.request_id();
+      if (message.has_error()) *refusal.mutable_error() = message.error();
+      return;
+    }
+    events.clear();
+    turn->take(std::move(message), &events);
+    for (v1::ChatResponse& event : events) out->push_back(std::move(event));
+  }
+};
+using ChatReactor = SessionReactor<v1::ChatResponse, TakeTurn>;
+
+grpc::ServerUnaryReactor* answer(grpc::CallbackServerContext* context, const Result<void>& result) {
+  auto* reactor = context->DefaultReactor();
+  reactor->Finish(result.ok() ? grpc::Status::OK : wire_status(request_error(result.error())));
+  return reactor;
+}
+
+}  // namespace
+
+Result<void> ChatService::check(const std::string& model) const {
+  if (!model.empty() && model != model_.model())
+    return Error{Code::kNotFound, "model = \"" + model.substr(0, 200) + "\": expected \"" +
+                                      model_.model() + "\" or none"};
+  if (doors_.tokenizer == nullptr)
+    return unimplemented("this server has no tokenizer: it takes and gives ids only");
+  return {};
+}
+
+grpc::ServerWriteReactor<v1::ChatResponse>* ChatService::Complete(
+    grpc::CallbackServerContext* context, const v1::ChatRequest* request) {
+  const auto refuse = [&](const Error& error) {
+    // Owns itself from here on: OnDone() comes last and deletes it.
+    auto* reactor = new ChatReactor(context, sessions_, TakeTurn{});
+    reactor->refuse(request_error(error));
+    return reactor;
+  };
+  if (auto checked = check(request->model()); !checked.ok()) return refuse(checked.error());
+  if (doors_.prompter == nullptr)
+    return refuse(unimplemented("messages: this checkpoint has no chat template"));
+  auto turn = chat::ChatTurn::create(*doors_.prompter, *request);
+  if (!turn.ok()) return refuse(turn.error());
+  const v1::GenerateRequest prompt = turn.value()->request();
+  auto* reactor = new ChatReactor(context, sessions_, TakeTurn{std::move(turn).value(), {}});
+  reactor->open(prompt);
+  return reactor;
+}
+
+// --- Without the engine ------------------------------------------------------------------------
+
+Result<void> ChatService::render(const v1::ChatRequest& request,
+                                 v1::RenderResponse* response) const {
+  TRY(check(request.model()));
+  if (doors_.prompter == nullptr)
+    return unimplemented("messages: this checkpoint has no chat template");
+  TRY_ASSIGN(const auto turn, chat::ChatTurn::create(*doors_.prompter, request));
+  const std::string& text = turn->request().text();
+  TRY_ASSIGN(const auto ids, doors_.tokenizer->encode(text));
+  response->set_text(text);
+  response->mutable_token_ids()->Add(ids.begin(), ids.end());
+  return {};
+}
+
+Result<void> ChatService::tokenize(const v1::TokenizeRequest& request,
+                                   v1::TokenizeResponse* response) const {
+  TRY(check(request.model()));
+  TRY_ASSIGN(const auto ids, doors_.tokenizer->encode(request.text()));
+  response->mutable_token_ids()->Add(ids.begin(), ids.end());
+  response->set_max_positions(model_.max_positions());
+  if (!request.with_tokens()) return {};
+  // One by one, so that a token that is part of a character shows as that.
+  for (const int32_t id : ids)
+    response->add_tokens(doors_.tokenizer->decode({&id, 1}, /*skip_special=*/false));
+  return {};
+}
+
+Result<void> ChatService::detokenize(const v1::DetokenizeRequest& request,
+                                     v1::DetokenizeResponse* response) const {
+  TRY(check(request.model()));
+  const auto& ids = request.token_ids();
+  for (int i = 0; i < ids.size(); ++i)
+    if (ids[i] < 0 || ids[i] >= model_.vocab_size())
+      return invalid_argument("token_ids[" + std::to_string(i) + "] = " + std::to_string(ids[i]) +
+                              ": expected [0, " + std::to_string(model_.vocab_size()) + ")");
+  response->set_text(doors_.tokenizer->decode({ids.data(), static_cast<size_t>(ids.size())},
+                                              /*skip_special=*/false));
+  return {};
+}
+
+grpc::ServerUnaryReactor* ChatService::Render(grpc::CallbackServerContext* context,
+                                              const v1::ChatRequest* request,
+                                              v1::RenderResponse* response) {
+  return answer(context, render(*request, response));
+}
+
+grpc::ServerUnaryReactor* ChatService::Tokenize(grpc::CallbackServerContext* context,
+                                                const v1::TokenizeRequest* request,
+                                                v1::TokenizeResponse* response) {
+  return answer(context, tokenize(*request, response));
+}
+
+grpc::ServerUnaryReactor* ChatService::Detokenize(grpc::CallbackServerContext* context,
+                                                  const v1::DetokenizeRequest* request,
+                                                  v1::DetokenizeResponse* response) {
+  return answer(context, detokenize(*request, response));
+}
+
+}  // namespace mimo::coordinator
