@@ -13,6 +13,8 @@ class Served:
         self.mimo = str(pathlib.Path(binaries) / "mimo")
         self._folder = tempfile.TemporaryDirectory()
         ready = pathlib.Path(self._folder.name) / "ready.json"
+        if "--http-listen" not in more:
+            more += ("--http-listen", "127.0.0.1:0")
         self._process = subprocess.Popen(
             [self.mimo, "serve", "--model", str(pathlib.Path(source) / "models/tiny"),
              "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--log-folder",

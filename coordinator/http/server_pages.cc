@@ -134,29 +134,31 @@ HttpResponse console_state_page(const Doors& doors) {
   const coordinator::Readiness ready = doors.readiness();
   const coordinator::Sessions::Load load = doors.sessions.load();
   const auto families = doors.registry->Collect();
-  return page(
-      {{"time_s", doors.clock.now_s()},
-       {"version", doors.facts.server.version()},
-       {"model", doors.facts.model.model()},
-       {"max_positions", doors.facts.model.max_positions()},
-       {"state", state_name(ready.state)},
-       {"reason", ready.reason},
-       {"backend", status.backend},
-       {"tensor_parallel", doors.facts.server.tensor_parallel()},
-       {"epoch", status.epoch},
-       {"steps", status.steps},
-       {"requests",
-        {{"running", status.running},
-         {"waiting", status.waiting},
-         {"running_max", status.sequences_max},
-         {"streams", load.num_streams},
-         {"running_tokens", load.running_tokens},
-         {"waiting_tokens", load.waiting_tokens}}},
-       {"tokens",
-        {{"prompt_total", total(families, "vllm:prompt_tokens_total")},
-         {"generation_total", total(families, "vllm:generation_tokens_total")}}},
-       {"kv", {{"usage", coordinator::kv_usage(status)}, {"groups", kv_json(doors, status)}}},
-       {"workers", workers_json(status)}});
+  HttpResponse response =
+      page({{"time_s", doors.clock.now_s()},
+            {"version", doors.facts.server.version()},
+            {"model", doors.facts.model.model()},
+            {"max_positions", doors.facts.model.max_positions()},
+            {"state", state_name(ready.state)},
+            {"reason", ready.reason},
+            {"backend", status.backend},
+            {"tensor_parallel", doors.facts.server.tensor_parallel()},
+            {"epoch", status.epoch},
+            {"steps", status.steps},
+            {"requests",
+             {{"running", status.running},
+              {"waiting", status.waiting},
+              {"running_max", status.sequences_max},
+              {"streams", load.num_streams},
+              {"running_tokens", load.running_tokens},
+              {"waiting_tokens", load.waiting_tokens}}},
+            {"tokens",
+             {{"prompt_total", total(families, "vllm:prompt_tokens_total")},
+              {"generation_total", total(families, "vllm:generation_tokens_total")}}},
+            {"kv", {{"usage", coordinator::kv_usage(status)}, {"groups", kv_json(doors, status)}}},
+            {"workers", workers_json(status)}});
+  response.headers.emplace_back("Cache-Control", "no-store");
+  return response;
 }
 
 HttpResponse embeddings_page() {

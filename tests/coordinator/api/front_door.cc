@@ -1,5 +1,6 @@
 #include "tests/coordinator/api/front_door.h"
 
+#include "coordinator/chat/template_files.h"
 #include "mimo/v1/rpc_status.pb.h"
 
 namespace mimo::coordinator {
@@ -16,21 +17,43 @@ std::unique_ptr<text::Tokenizer> make_tokenizer(const FrontDoor::Options& wanted
   return text::Tokenizer::load(wanted.tokenizer_json).value();
 }
 
+std::unique_ptr<chat::Prompter> make_prompter(const std::string& chat_template) {
+  if (chat_template.empty()) return nullptr;
+  chat::TemplateFiles files;
+  files.main = chat_template;
+  return chat::Prompter::create(files).value();
+}
+
 }  // namespace
+
+FrontDoor::Options FrontDoor::with_chat() {
+  Options with_chat = options();
+  with_chat.chat_template =
+      "{%- for message in messages %}"
+      "{%- if message.role == 'refused' %}{{ raise_exception('this role is refused') }}{% endif %}"
+      "{{- message.content }}{%- endfor %}";
+  return with_chat;
+}
 
 FrontDoor::FrontDoor(const Options& wanted)
     : tokenizer(make_tokenizer(wanted)),
+      prompter(make_prompter(wanted.chat_template)),
       engine(wanted.engine),
       admission(wanted.admission, clock),
       probe(*registry, wanted.sessions.limits.model, wanted.sessions.limits.positions_max),
       sessions(with_tokenizer(wanted.sessions, wanted.with_tokenizer), tokenizer.get(), admission,
                probe, clock) {
   facts.model.set_model(wanted.sessions.limits.model);
+  facts.model.set_vocab_size(wanted.sessions.limits.vocab_limit);
+  facts.model.set_max_positions(wanted.sessions.limits.positions_max);
+  for (const int32_t id : wanted.sessions.limits.eos_ids) facts.model.add_eos_token_ids(id);
   facts.server.set_role("both");
   facts.status = [this] { return engine.status(); };
   sessions.attach(engine, [this] { return engine.status().reason; });
   if (wanted.connected) engine.connect(sessions.sink());
-  server = ApiServer::create(wanted.api, facts, sessions, admission, clock).value();
+  server = ApiServer::create(wanted.api, facts, sessions, admission, clock,
+                             {prompter.get(), tokenizer.get()})
+               .value();
 }
 
 FrontDoor::~FrontDoor() {

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "coordinator/api/api_server.h"
+#include "coordinator/chat/prompter.h"
 #include "coordinator/sessions/sessions.h"
 #include "mimo/v1/inference.grpc.pb.h"
 #include "tests/coordinator/api/small_engine.h"
@@ -25,6 +26,7 @@ struct FrontDoor {
     ApiServer::Options api;
     bool with_tokenizer = true;
     std::string tokenizer_json;  // a file; empty: the byte tokenizer
+    std::string chat_template;   // empty: conversations are refused
     bool connected = true;
   };
 
@@ -34,6 +36,9 @@ struct FrontDoor {
     options.api.health_interval_s = 0.01;
     return options;
   }
+  // Conversations' prompts are their contents, one behind the other, so that they say what the
+  // reply will be.
+  static Options with_chat();
   static Options by_hand() {
     Options by_hand = options();
     by_hand.engine.by_hand = true;
@@ -49,6 +54,7 @@ struct FrontDoor {
   SystemClock clock;
   std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
   std::unique_ptr<text::Tokenizer> tokenizer;
+  std::unique_ptr<chat::Prompter> prompter;  // nullptr without a template
   SmallEngine engine;
   Admission admission;
   RequestProbe probe;

@@ -43,7 +43,7 @@ class Watch {
 };
 
 TEST(Health, ServesOnlyWhileAGroupDoesAndNobodyDrains) {
-  for (const std::string service : {"", "mimo.v1.Inference"}) {
+  for (const std::string service : {"", "mimo.v1.Inference", "mimo.v1.Chat"}) {
     auto options = FrontDoor::by_hand();
     options.connected = false;
     FrontDoor door(options);

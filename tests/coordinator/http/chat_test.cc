@@ -23,7 +23,8 @@ Message message_of(const Answer& answer, int choice = 0) {
   for (const std::string& event : answer.events()) {
     message.done = event == "[DONE]";
     if (message.done) continue;
-    for (const Json& each : Json::parse(event)["choices"]) {
+    const Json chunk = Json::parse(event);
+    for (const Json& each : chunk["choices"]) {
       if (each["index"] != choice) continue;
       const Json& delta = each["delta"];
       if (delta.contains("role")) {
@@ -33,7 +34,8 @@ Message message_of(const Answer& answer, int choice = 0) {
       }
       message.content += delta.value("content", "");
       message.reasoning += delta.value("reasoning_content", "");
-      for (const Json& call : delta.value("tool_calls", Json::array())) {
+      const Json calls = delta.value("tool_calls", Json::array());
+      for (const Json& call : calls) {
         Json& whole = message.calls[call["index"]];
         if (call.contains("id")) whole["id"] = call["id"];
         const Json& function = call["function"];
@@ -221,7 +223,7 @@ TEST(Chat, TheTemplatesRefusalIsTheClients) {
 
 TEST(Chat, WithoutATemplateThereIsNone) {
   HttpDoor::Options options;
-  options.has_template = false;
+  options.front.chat_template.clear();
   HttpDoor door(options);
   HttpClient client(door.address());
 
@@ -230,7 +232,9 @@ TEST(Chat, WithoutATemplateThereIsNone) {
 }
 
 TEST(Chat, SixtyFourAtOnceAreNotMixedUp) {
-  HttpDoor door;
+  HttpDoor::Options options;
+  options.front.sessions.limits.positions_max = 20'000;
+  HttpDoor door(options);
   std::atomic<int> num_right{0};
   std::vector<std::thread> clients;
   for (int c = 0; c < 64; ++c) {

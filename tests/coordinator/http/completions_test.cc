@@ -10,7 +10,7 @@ using Json = nlohmann::json;
 
 HttpDoor::Options by_hand() {
   HttpDoor::Options options;
-  options.front = coordinator::FrontDoor::by_hand();
+  options.front.engine.by_hand = true;
   return options;
 }
 

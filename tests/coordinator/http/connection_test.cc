@@ -8,7 +8,7 @@ namespace {
 
 HttpDoor::Options by_hand() {
   HttpDoor::Options options;
-  options.front = coordinator::FrontDoor::by_hand();
+  options.front.engine.by_hand = true;
   return options;
 }
 
@@ -81,7 +81,7 @@ TEST(Connection, AChunkedBodyIsABody) {
   HttpClient client(door.address());
   ASSERT_TRUE(
       client.send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-                  "f\r\n{\"prompt\": \"hey\r\n12\r\n\", \"max_tokens\": 3}\r\n0\r\n\r\n"));
+                  "f\r\n{\"prompt\": \"hey\r\n13\r\n\", \"max_tokens\": 3}\r\n0\r\n\r\n"));
 
   EXPECT_EQ(client.read().json()["choices"][0]["text"], "hey");
 }
