@@ -27,7 +27,7 @@ class Grammars final : public RuleSource {
     std::vector<int32_t> end_ids;  // the model's
   };
   struct Options {
-    int32_t threads = 1;
+    int32_t threads = 2;
     int32_t queue_max = 64;                        // specs that wait to be compiled
     int64_t cache_bytes_max = int64_t{256} << 20;  // of compiled grammars; used ones go on living
     int64_t growth_max = 2'000'000;                // of one compilation (grammar/budget.h)

@@ -31,7 +31,7 @@ std::unique_ptr<Matcher> replay(const std::shared_ptr<const Compiled>& grammar,
 }
 
 TEST_P(MaskAndAccept, Agree) {
-  const auto vocabulary = tiny_vocabulary();
+  const auto& vocabulary = tiny_vocabulary();
   const int32_t limit = vocabulary.vocab_limit;
   const auto engine = Engine::create(vocabulary.token_bytes, limit, vocabulary.end_ids).value();
   const auto grammar = compile(*engine, GetParam().spec);

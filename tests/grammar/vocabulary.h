@@ -14,13 +14,12 @@
 namespace mimo::grammar {
 
 // The bundled model's tokens. Ends: <|im_end|>, <|endoftext|>.
-inline Grammars::Vocabulary tiny_vocabulary() {
-  Grammars::Vocabulary vocabulary;
-  vocabulary.token_bytes =
+inline const Grammars::Vocabulary& tiny_vocabulary() {
+  static const Grammars::Vocabulary vocabulary = {
       checkpoint::read_token_bytes(std::string(MIMO_SOURCE_DIR) + "/models/tiny/tokenizer.json")
-          .value();
-  vocabulary.vocab_limit = 2048;
-  vocabulary.end_ids = {2034, 2032};
+          .value(),
+      2048,
+      {2034, 2032}};
   return vocabulary;
 }
 
