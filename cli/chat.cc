@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <optional>
 
 #include "cli/chat_client.h"
 #include "cli/chat_command.h"
@@ -12,6 +13,7 @@
 #include "cli/conversation.h"
 #include "cli/interrupt.h"
 #include "cli/line_source.h"
+#include "cli/quiet_terminal.h"
 
 namespace mimo::cli {
 namespace {
@@ -124,7 +126,9 @@ std::string summary(const v1::Usage& usage, v1::ChatFinished::Reason reason, dou
 Result<void> Chat::answer() {
   ChatClient::Call call(client_, options_.timeout_s);
   std::unique_ptr<Interrupt> interrupt;
+  std::optional<QuietTerminal> quiet;
   if (lines_.interactive()) {
+    quiet.emplace();
     TRY_ASSIGN(interrupt, Interrupt::create([&call] { call.cancel(); }));
   }
   const auto start = std::chrono::steady_clock::now();

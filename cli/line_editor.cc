@@ -77,8 +77,11 @@ void bind_keys(EditLine* editor, unsigned char (*interrupt)(EditLine*, int)) {
   for (const auto& [key, function] : keys) {
     el_set(editor, EL_BIND, key, function, static_cast<char*>(nullptr));
   }
-  // Ctrl-C comes as a key while a line is edited, and as a signal at all other times.
-  el_set(editor, EL_SETTY, "-d", "-isig", static_cast<char*>(nullptr));
+  // Ctrl-C comes as a key while a line is edited, and as a signal at all other times. A pasted \r\n
+  // stays what it is.
+  for (const char* mode : {"-isig", "-icrnl", "-inlcr"}) {
+    el_set(editor, EL_SETTY, "-d", mode, static_cast<char*>(nullptr));
+  }
 }
 
 // libedit takes its bytes for characters by the locale.

@@ -9,7 +9,8 @@ namespace mimo::http {
 // console/index.html as it was when this was built.
 std::string_view console_html();
 
-// It, for a browser: it loads nothing from elsewhere and runs in no frame.
+// It, for a browser, with a nonce of its own: nothing runs in it but what carries that nonce, it
+// speaks to nobody but this server, and it stands in no frame.
 HttpResponse console_page();
 
 }  // namespace mimo::http

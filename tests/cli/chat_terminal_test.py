@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """`mimo chat` as its user sees it: at a terminal of its own, and in a pipe, with a server of the bundled
-model behind it. argv: folder of the programs, the source tree."""
+model behind it. argv: folder of the programs, the source tree, and names of tests, if
+not all."""
 
 import json
 import os
@@ -171,7 +172,7 @@ class AtATerminal(ChatTest):
 
     def test_a_pasted_text_is_one_message_and_so_are_lines_of_one(self):
         terminal = self.chat()
-        terminal.expect("> ")
+        terminal.expect(">")
         terminal.type("\033[200~/system one\r\ntwo ü\rthree\n\033[201~\r")
         terminal.expect("is set.")
         terminal.type("/system\r")
@@ -191,13 +192,13 @@ class AtATerminal(ChatTest):
         self.assertEqual(stat.S_IMODE(kept.stat().st_mode), 0o600)
 
         terminal = self.chat("--temperature", 0)
-        terminal.expect("> ")
+        terminal.expect(">")
         terminal.type(UP + "\r")
         terminal.expect("27 + 15 = 42.")
 
     def test_the_terminal_is_left_as_it_was(self):
         terminal = self.chat()
-        terminal.expect("> ")
+        terminal.expect(">")
         terminal.type("/exit\r")
         terminal.expect("\033[?2004l")
         self.assertEqual(terminal.end(), 0)
@@ -210,7 +211,8 @@ class AtATerminal(ChatTest):
         terminal.expect("expected a number from 0 to 100")
         terminal.type("/fly\r")
         terminal.expect("/help lists them")
-        terminal.type("x" * 3 + " word" * 6000 + "\r")
+        terminal.expect(">")
+        terminal.type("\033[200~" + "many words " * 3000 + "\033[201~\r")
         terminal.expect("mimo: INVALID_ARGUMENT", timeout=60)
         terminal.type("/reset\r")
         terminal.expect("Nothing was said")
@@ -246,15 +248,20 @@ class InAPipe(ChatTest):
     def test_the_first_failure_ends_it(self):
         for lines, words, said in (("/fly\nHello!\n", (), "/fly"),
                                    ("Hello!\n", ("--top-p", 1.5), "INVALID_ARGUMENT"),
-                                   ("Hello!\n", ("--tools", SOURCE / "README.md"), "JSON array"),
-                                   ("Hello!\n", ("--server", "127.0.0.1:1"), "UNAVAILABLE")):
+                                   ("Hello!\n", ("--tools", SOURCE / "README.md"), "JSON array")):
             done = self.piped(lines, *words)
             self.assertEqual(done.returncode, 1, done.stdout)
             self.assertIn(said, done.stderr)
             self.assertEqual(done.stdout, "")
 
+    def test_a_server_that_is_not_there_is_an_error(self):
+        done = subprocess.run([BIN / "mimo", "chat", "--server", "127.0.0.1:1"], input="Hello!\n",
+                              capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("UNAVAILABLE", done.stderr)
+
 
 del ChatTest  # its tests are those of the classes above
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=2)

@@ -81,7 +81,7 @@ class Console(unittest.TestCase):
                     if "lantern.<|im_end|>" in c["text"])
         want = case["greedy_text"].removesuffix("<|im_end|>")
         self.assertTrue(self.last(".body").startswith(want[:300]), self.last(".body"))
-        self.assertGreater(self.page.evaluate("lengths.size"), 5)
+        self.assertGreater(self.page.evaluate("lengths.size"), 2)
         self.assertRegex(self.last(".foot"), r"\d+ tokens.*first after \d+ ms.*tokens/s")
         self.say("What is the capital of Norway?", 2)
         self.assertEqual(self.last(".body"), "The capital of Norway is Oslo.")
