@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """`mimo chat` as its user sees it: at a terminal of its own, and in a pipe, with a server of the bundled
-model behind it. argv: folder of the programs, the source tree, and names of tests, if
-not all."""
+model behind it. argv: folder of the programs, the source tree, and names of tests, if not all."""
 
 import json
 import os

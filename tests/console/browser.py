@@ -22,7 +22,7 @@ class Browser:
     """One page in a browser of its own. Everything waits up to a deadline and says what it waited for."""
 
     def __init__(self, width=1440, height=900, scheme="light"):
-        self._folder = tempfile.TemporaryDirectory()
+        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         to_read, self._out = os.pipe()
         self._in, to_write = os.pipe()
 
@@ -58,7 +58,7 @@ class Browser:
         self._process.wait(timeout=20)
         os.close(self._in)
         os.close(self._out)
-        shutil.rmtree(self._folder.name, ignore_errors=True)
+        self._folder.cleanup()
 
     def call(self, method, timeout=30, **parameters):
         self._number += 1
