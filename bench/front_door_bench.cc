@@ -4,15 +4,11 @@
 //
 //   front_door_bench [--clients 64] [--seconds 5] [--tokens 256] [--step-us 0]
 #include <grpcpp/grpcpp.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <map>
 #include <memory>
 #include <string>
@@ -20,6 +16,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "bench/child_server.h"
 #include "mimo/v1/inference.grpc.pb.h"
 #include "tests/coordinator/api/front_door.h"
 
@@ -27,17 +24,11 @@ namespace mimo::coordinator {
 namespace {
 
 using Options = std::map<std::string, int64_t>;
+using bench::ChildServer;
+using bench::cpu_s;
+using bench::serve_parent;
 
-double cpu_s(int who) {
-  rusage usage{};
-  getrusage(who, &usage);
-  const auto seconds = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
-// --- Server: says its address, then its CPU time for every byte that it is sent ------------------
+// --- Server --------------------------------------------------------------------------------------
 
 int serve(const Options& options) {
   auto wanted = FrontDoor::options();
@@ -48,60 +39,8 @@ int serve(const Options& options) {
   wanted.sessions.stream_bytes_max = int64_t{1} << 30;
   wanted.api.health_interval_s = 0.1;
   FrontDoor door(wanted);
-  std::printf("%s\n", door.server->address().c_str());
-  std::fflush(stdout);
-  for (char byte = 0; ::read(STDIN_FILENO, &byte, 1) == 1;) {
-    std::printf("%.6f\n", cpu_s(RUSAGE_SELF));
-    std::fflush(stdout);
-  }
-  return 0;
+  return serve_parent(door.server->address());
 }
-
-class Server {
- public:
-  Server(const char* program, const Options& options) {
-    int to[2], from[2];
-    CHECK_EQ(pipe(to), 0);
-    CHECK_EQ(pipe(from), 0);
-    child_ = fork();
-    CHECK_GE(child_, 0);
-    if (child_ == 0) {
-      dup2(to[0], STDIN_FILENO);
-      dup2(from[1], STDOUT_FILENO);
-      for (const int fd : {to[0], to[1], from[0], from[1]}) close(fd);
-      const std::string step_us = std::to_string(options.at("step-us"));
-      execl("/proc/self/exe", program, "--serve", "1", "--step-us", step_us.c_str(), nullptr);
-      _exit(127);
-    }
-    close(to[0]);
-    close(from[1]);
-    to_ = to[1];
-    from_ = fdopen(from[0], "r");
-    address_ = line();
-  }
-  ~Server() {
-    close(to_);
-    waitpid(child_, nullptr, 0);
-    std::fclose(from_);
-  }
-  const std::string& address() const { return address_; }
-  double cpu() {
-    CHECK_EQ(write(to_, "c", 1), 1);
-    return std::stod(line());
-  }
-
- private:
-  std::string line() {
-    char text[256];
-    CHECK(std::fgets(text, sizeof text, from_) != nullptr);
-    return std::string(text, std::strcspn(text, "\n"));
-  }
-
-  pid_t child_ = 0;
-  int to_ = -1;
-  FILE* from_ = nullptr;
-  std::string address_;
-};
 
 // --- Clients: each one request after another, on a connection of its own -------------------------
 
@@ -158,13 +97,13 @@ struct Reading {
   std::chrono::steady_clock::time_point at;
 };
 
-Reading read(Server& server, const Counters& counters) {
+Reading read(ChildServer& server, const Counters& counters) {
   return {server.cpu(),      cpu_s(RUSAGE_SELF), counters.tokens,
           counters.messages, counters.requests,  std::chrono::steady_clock::now()};
 }
 
 int measure(const char* program, const Options& options) {
-  Server server(program, options);
+  ChildServer server({program, "--serve", "1", "--step-us", std::to_string(options.at("step-us"))});
   Counters counters;
   v1::GenerateRequest request;
   request.set_text("The fox went over the hill to see what it could see. ");

@@ -45,12 +45,12 @@ HttpResponse page(const Json& json) {
 }
 
 // A counter's or a gauge's value over all its labels; 0 when it has none yet.
-double total(const std::vector<prometheus::MetricFamily>& families, const std::string& name) {
+int64_t total(const std::vector<prometheus::MetricFamily>& families, const std::string& name) {
   double sum = 0;
   for (const auto& family : families)
     if (family.name == name)
       for (const auto& metric : family.metric) sum += metric.counter.value + metric.gauge.value;
-  return sum;
+  return static_cast<int64_t>(sum);
 }
 
 // A cache's values are floats where the engine computes in them.

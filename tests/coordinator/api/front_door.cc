@@ -17,10 +17,11 @@ std::unique_ptr<text::Tokenizer> make_tokenizer(const FrontDoor::Options& wanted
   return text::Tokenizer::load(wanted.tokenizer_json).value();
 }
 
-std::unique_ptr<chat::Prompter> make_prompter(const std::string& chat_template) {
-  if (chat_template.empty()) return nullptr;
+std::unique_ptr<chat::Prompter> make_prompter(const FrontDoor::Options& wanted) {
+  if (!wanted.template_folder.empty()) return chat::Prompter::load(wanted.template_folder).value();
+  if (wanted.chat_template.empty()) return nullptr;
   chat::TemplateFiles files;
-  files.main = chat_template;
+  files.main = wanted.chat_template;
   return chat::Prompter::create(files).value();
 }
 
@@ -37,7 +38,7 @@ FrontDoor::Options FrontDoor::with_chat() {
 
 FrontDoor::FrontDoor(const Options& wanted)
     : tokenizer(make_tokenizer(wanted)),
-      prompter(make_prompter(wanted.chat_template)),
+      prompter(make_prompter(wanted)),
       engine(wanted.engine),
       admission(wanted.admission, clock),
       probe(*registry, wanted.sessions.limits.model, wanted.sessions.limits.positions_max),

@@ -25,8 +25,9 @@ struct FrontDoor {
     Sessions::Options sessions;
     ApiServer::Options api;
     bool with_tokenizer = true;
-    std::string tokenizer_json;  // a file; empty: the byte tokenizer
-    std::string chat_template;   // empty: conversations are refused
+    std::string tokenizer_json;   // a file; empty: the byte tokenizer
+    std::string chat_template;    // empty: conversations are refused,
+    std::string template_folder;  // unless this checkpoint's folder has one
     bool connected = true;
   };
 

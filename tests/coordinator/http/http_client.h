@@ -33,6 +33,7 @@ class HttpClient {
   // False when the server has closed.
   bool send(std::string_view bytes);
   void close();
+  int fd() const { return fd_; }
   // No more from this side.
   void end();
   // The next answer; status 0 when the connection ends before it. `head_only`: of a HEAD.
