@@ -14,9 +14,9 @@ namespace mimo::grammar {
 struct SpecLimits {
   int64_t text_bytes_max = 256 << 10;
   int32_t choices_max = 4096;
-  int32_t groups_depth_max = 64;    // parentheses in an EBNF grammar
-  int64_t repetition_max = 100;  // in an EBNF grammar
-  int32_t formats_max = 500;        // in a structural tag
+  int32_t groups_depth_max = 64;  // parentheses in an EBNF grammar
+  int64_t repetition_max = 100;   // in an EBNF grammar
+  int32_t formats_max = 500;      // in a structural tag
   SchemaLimits schema = {};
 };
 
