@@ -4,7 +4,6 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "coordinator/http/api_error.h"
@@ -53,7 +52,7 @@ class Fields final {
   const Json& object_;
   std::string where_;
   std::optional<ApiError>& error_;
-  std::vector<std::string_view> known_;
+  std::vector<std::string> known_;
 };
 
 }  // namespace mimo::http
