@@ -60,7 +60,8 @@ TEST(Reflection, ListsTheServicesAndTheirFiles) {
   EXPECT_EQ(status, 0) << output;
   EXPECT_NE(output.find("mimo.v1.Inference\n"), std::string::npos) << output;
   EXPECT_NE(output.find("grpc.health.v1.Health\n"), std::string::npos) << output;
-  EXPECT_NE(output.find("1 files"), std::string::npos) << output;
+  EXPECT_NE(output.find("mimo.v1.Chat\n"), std::string::npos) << output;
+  EXPECT_NE(output.find("2 files"), std::string::npos) << output;
 }
 
 // One exposer for all that is to be seen: its end takes up to two seconds.
