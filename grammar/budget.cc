@@ -14,6 +14,7 @@ thread_local WorkBudget* current = nullptr;
 
 WorkBudget::WorkBudget(const Work& work)
     : growth_left_(work.growth_max),
+      all_steps_left_(work.steps_max),
       steps_left_(kStepsBetweenChecks),
       deadline_(std::chrono::steady_clock::now() + work.time_max) {
   CHECK(current == nullptr);
@@ -35,7 +36,9 @@ void count_growth() {
 }
 
 void count_step() {
-  if (current != nullptr) current->check_time();
+  if (current == nullptr) return;
+  if (--current->all_steps_left_ < 0) throw WorkSpent(true);
+  current->check_time();
 }
 
 }  // namespace mimo::grammar

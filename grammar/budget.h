@@ -10,6 +10,7 @@ namespace mimo::grammar {
 struct Work {
   int64_t growth_max = 0;                // automaton states, edges and grammar nodes made
   std::chrono::milliseconds time_max{};  // of the clock on the wall
+  int64_t steps_max = INT64_MAX;         // of the parser: the same on every machine
 };
 
 // Thrown out of the engine when its work is spent; caught where it was called.
@@ -40,6 +41,7 @@ class WorkBudget final {
   void check_time();
 
   int64_t growth_left_;
+  int64_t all_steps_left_;
   int32_t steps_left_;  // until the clock is looked at
   std::chrono::steady_clock::time_point deadline_;
 };

@@ -237,7 +237,12 @@ std::string characters(const std::vector<CharRange>& set, int64_t min, int64_t m
   const bool few = dearness(set) * static_cast<double>(std::max(min, max)) <= kDearCharactersMax;
   if (max != Regex::kUnbounded && max <= kCopiesMax && (few || min == max))
     return counted(one, min, max);
-  const std::string all = (min > 0 ? repeated(one, min, min, rules) + " " : "") + one + "*";
+  // The last characters before the star stand one by one: of a counted repetition with a star
+  // behind it the engine's masks allow what it then refuses.
+  const int64_t apart = std::min<int64_t>(min, kCopiesMax);
+  std::string all = min > apart ? repeated(one, min - apart, min - apart, rules) + " " : "";
+  for (int64_t i = 0; i < apart; ++i) all += one + " ";
+  all += one + "*";
   return max == Regex::kUnbounded ? all : rules->add_bounded(all, max);
 }
 

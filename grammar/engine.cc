@@ -53,8 +53,9 @@ namespace mimo::grammar {
 namespace {
 
 // A step over a vocabulary takes milliseconds at worst for any sane grammar; this only keeps a
-// hopelessly ambiguous one from holding up the others.
-constexpr std::chrono::milliseconds kStepTimeMax{2000};
+// hopelessly ambiguous one from holding up the others. Counted, not timed: every rank of a group
+// comes to the same end. A second or so.
+constexpr Work kStepWork = {INT64_MAX, std::chrono::hours(1), 20'000'000};
 
 // Runs `call`, which enters the library: its exceptions become Errors here.
 template <typename Call>
@@ -114,7 +115,7 @@ Matcher::~Matcher() = default;
 
 Result<std::unique_ptr<Matcher>> Matcher::create(std::shared_ptr<const Compiled> grammar) {
   std::unique_ptr<State> state;
-  const auto failure = guarded({INT64_MAX, kStepTimeMax}, [&] {
+  const auto failure = guarded(kStepWork, [&] {
     state = std::make_unique<State>(State{xgrammar::GrammarMatcher(grammar->parts().grammar)});
   });
   if (failure) return *failure;
@@ -138,8 +139,7 @@ Result<void> Matcher::fill(std::span<uint32_t> mask) {
   }
   int64_t shape = static_cast<int64_t>(mask.size());
   DLTensor tensor{mask.data(), {kDLCPU, 0}, 1, {kDLInt, 32, 1}, &shape, nullptr, 0};
-  const auto failure =
-      guarded({INT64_MAX, kStepTimeMax}, [&] { state_->matcher.FillNextTokenBitmask(&tensor); });
+  const auto failure = guarded(kStepWork, [&] { state_->matcher.FillNextTokenBitmask(&tensor); });
   if (failure) {
     state_->failure = *failure;
     return *failure;
@@ -166,8 +166,7 @@ Result<void> Matcher::accept(int32_t token) {
     return refused();
   }
   bool accepted = false;
-  const auto failure =
-      guarded({INT64_MAX, kStepTimeMax}, [&] { accepted = state_->matcher.AcceptToken(token); });
+  const auto failure = guarded(kStepWork, [&] { accepted = state_->matcher.AcceptToken(token); });
   if (failure) return broken(failure->message);  // the library may have stopped halfway
   if (!accepted) return refused();
   state_->ended = is_end;

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <condition_variable>
+#include <exception>
 #include <list>
 #include <mutex>
 #include <optional>
@@ -16,6 +17,10 @@
 
 namespace mimo::grammar {
 namespace {
+
+// Started ones (a group's admissions, which its slots bound) that may wait beyond queue_max: one
+// rank must not refuse what the others take.
+constexpr int32_t kStartedMax = 4096;
 
 // The library walks grammars by recursion; only what is touched of a stack takes memory.
 constexpr size_t kStackBytes = size_t{256} << 20;
@@ -105,7 +110,7 @@ class LazyRules final : public TokenRules {
 class Grammars::Parts {
  public:
   Parts(std::unique_ptr<Engine> engine, const Options& options)
-      : engine_(std::move(engine)), options_(options), queue_(options.queue_max) {}
+      : engine_(std::move(engine)), options_(options), queue_(options.queue_max + kStartedMax) {}
 
   Result<void> start_threads() {
     pthread_attr_t attributes;
@@ -131,7 +136,8 @@ class Grammars::Parts {
     for (const pthread_t thread : threads_) pthread_join(thread, nullptr);
   }
 
-  std::shared_ptr<Entry> entry_for(const Spec& spec);
+  // `refusable`: when so many wait already that a new one is to come back later.
+  std::shared_ptr<Entry> entry_for(const Spec& spec, bool refusable);
   const Options& options() const { return options_; }
   Stats stats() const {
     std::lock_guard lock(mutex_);
@@ -169,7 +175,7 @@ class Grammars::Parts {
   Stats stats_;
 };
 
-std::shared_ptr<Entry> Grammars::Parts::entry_for(const Spec& spec) {
+std::shared_ptr<Entry> Grammars::Parts::entry_for(const Spec& spec, bool refusable) {
   std::lock_guard lock(mutex_);
   if (const auto found = by_spec_.find(spec); found != by_spec_.end()) {
     uses_.splice(uses_.begin(), uses_, found->second);
@@ -185,7 +191,8 @@ std::shared_ptr<Entry> Grammars::Parts::entry_for(const Spec& spec) {
     return entry;
   }
   auto waiting = entry;
-  if (!queue_.try_push(std::move(waiting))) {
+  const bool full = refusable && queue_.size() >= options_.queue_max;
+  if (full || !queue_.try_push(std::move(waiting))) {
     ++stats_.refused;
     entry->set(Error{Code::kResourceExhausted, std::to_string(options_.queue_max) +
                                                    " constraints wait to be compiled already"});
@@ -218,9 +225,13 @@ void Grammars::Parts::compile_all() {
 }
 
 Result<std::shared_ptr<const Compiled>> Grammars::Parts::compile(const Spec& spec) const {
-  TRY_ASSIGN(const EngineText made, engine_text(spec, options_.limits));
-  const Work work = {options_.growth_max, options_.compile_time_max};
-  return engine_->compile(made, work);
+  // A spec is a stranger's: whatever it brings up must not end the process.
+  try {
+    TRY_ASSIGN(const EngineText made, engine_text(spec, options_.limits));
+    return engine_->compile(made, {options_.growth_max, options_.compile_time_max});
+  } catch (const std::exception& e) {
+    return invalid_argument(std::string("the constraint: ") + e.what());
+  }
 }
 
 void Grammars::Parts::forget_locked(const Spec& spec) {
@@ -289,11 +300,13 @@ Result<std::unique_ptr<Grammars>> Grammars::create(Vocabulary vocabulary, const 
 }
 
 std::unique_ptr<TokenRules> Grammars::start(const Spec& spec) {
-  return std::make_unique<LazyRules>(parts_->entry_for(spec), parts_->options().wait_time_max);
+  return std::make_unique<LazyRules>(parts_->entry_for(spec, false),
+                                     parts_->options().wait_time_max);
 }
 
 Result<void> Grammars::check(const Spec& spec) {
-  TRY_ASSIGN(const auto grammar, parts_->entry_for(spec)->wait(parts_->options().wait_time_max));
+  TRY_ASSIGN(const auto grammar,
+             parts_->entry_for(spec, true)->wait(parts_->options().wait_time_max));
   return {};
 }
 

@@ -109,6 +109,7 @@ const Regex kPoint = any_of({{'.', '.'}});
 Texts fraction_above(const DecimalBound& low, int32_t room) {
   Texts some = joined(kPoint, digits_above(low.fraction, 0, low.exclusive, room));
   if (!low.fraction.empty() || low.exclusive) return some;
+  if (room <= 0) return Regex{};
   return either({Regex{}, joined(kPoint, digits(1, room))});
 }
 

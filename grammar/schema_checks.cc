@@ -7,6 +7,10 @@
 namespace mimo::grammar {
 namespace {
 
+// What `oneOf` may have, where each option is compared with each.
+constexpr size_t kApartOptionsMax = 256;
+constexpr size_t kApartValuesMax = 5000;
+
 // They say nothing about which values are right.
 const std::set<std::string>& annotations() {
   static const std::set<std::string> all = {
@@ -142,7 +146,9 @@ using Ending = std::set<std::string>;  // references whose target has a value th
 
 bool ends(const Json& schema, const Ending& ending) {
   if (!schema.is_object()) return schema != false;
-  if (schema.contains("$ref")) return ending.contains(schema["$ref"].get<std::string>());
+  // Parts that nothing has read yet may be anything.
+  if (schema.contains("$ref"))
+    return schema["$ref"].is_string() && ending.contains(schema["$ref"].get<std::string>());
   if (schema.contains("const") || schema.contains("enum")) return true;
   for (const char* keyword : {"anyOf", "oneOf", "allOf"})
     if (schema.contains(keyword))
@@ -157,6 +163,7 @@ bool ends(const Json& schema, const Ending& ending) {
   bool object_ends = true, array_ends = true;
   if (schema.contains("required"))
     for (const Json& name : schema["required"]) {
+      if (!name.is_string()) continue;
       const bool declared = schema.contains("properties") && schema["properties"].contains(name);
       const bool rest = schema.contains("additionalProperties");
       if (declared)
@@ -209,6 +216,15 @@ Result<void> check_alone(const Json& schema, const std::string& at, const char* 
 }
 
 Result<void> check_apart(const Json& options, const Json& root, const std::string& at) {
+  // Each is compared with each.
+  size_t num_values = options.size();
+  for (const Json& one : options)
+    if (one.is_object() && one.contains("enum")) num_values += one["enum"].size();
+  if (options.size() > kApartOptionsMax || num_values > kApartValuesMax)
+    return refused(at, "",
+                   "expected at most " + std::to_string(kApartOptionsMax) +
+                       " options, of at most " + std::to_string(kApartValuesMax) +
+                       " values; anyOf has no such bound");
   for (size_t i = 0; i < options.size(); ++i)
     for (size_t j = 0; j < i; ++j)
       if (!apart(options[j], options[i], root, 0))

@@ -5,6 +5,12 @@
 #include "grammar/json_schema.h"
 
 namespace mimo::grammar {
+namespace {
+
+// Which of them may end is found by going over all of them again and again.
+constexpr size_t kReferencesMax = 500;
+
+}  // namespace
 
 Result<EbnfRules> SchemaCompiler::run() {
   add_json_rules(&rules_);
@@ -61,6 +67,9 @@ Result<Texts> SchemaCompiler::reference(const Json& schema, const std::string& a
   const Json* target = find_pointer(root_, name);
   if (target == nullptr)
     return refused(at, "$ref", "\"" + name + "\" is nowhere in the schema: expected # or #/...");
+  if (targets_.size() >= kReferencesMax && !targets_.contains(name))
+    return refused(at, "$ref",
+                   "more than " + std::to_string(kReferencesMax) + " different references");
   const auto [found, is_new] =
       targets_.try_emplace(name, Target{"ref" + std::to_string(targets_.size()), target});
   if (is_new) unread_.push_back(name);

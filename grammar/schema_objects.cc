@@ -93,13 +93,18 @@ Result<Texts> SchemaCompiler::further_member(const Json& schema, const std::stri
     if (!text) return Texts();
     return Texts(rules_.add(string_of(regex.value(), &rules_) + " \":\"" + kBlank + *text));
   }
+  if (schema.contains("propertyNames") && !names.empty())
+    return refused(at, "propertyNames", "beside properties is not supported");
   const bool open = names.empty() && !schema.contains("properties");
   if (closed || (!has_rest && !open)) return Texts();
   std::string key = rule::kString;
   if (schema.contains("propertyNames")) {
-    if (!names.empty()) return refused(at, "propertyNames", "beside properties is not supported");
     const std::string inside = pointer_to(at, "propertyNames");
     Json of_names = schema["propertyNames"];
+    if (of_names.is_object() && of_names.contains("type")) {
+      TRY_ASSIGN(const std::vector<std::string> types, types_of(of_names, inside));
+      if (std::find(types.begin(), types.end(), "string") == types.end()) return Texts();
+    }
     if (of_names.is_object() && !of_names.contains("$ref")) of_names["type"] = "string";
     if (of_names.is_object() && of_names.contains("$ref"))
       return refused(inside, "$ref", "is not supported for names");

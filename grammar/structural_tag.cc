@@ -107,10 +107,12 @@ Result<Json> Tag::format(const Json& given, const std::string& at) {
       return wrong(pointer_to(at, name), "is not supported in " + type);
   if (type == "json_schema" || type == "regex" || type == "grammar") return as_grammar(given, at);
   if (type == "tag") TRY(check_tag(given, at));
-  if (type == "repeat" && given.contains("max") &&
-      (!given["max"].is_number_integer() || given["max"] > limits_.repetition_max))
-    return wrong(pointer_to(at, "max"),
-                 "expected at most " + std::to_string(limits_.repetition_max));
+  if (type == "repeat")
+    for (const char* field : {"min", "max"})
+      if (given.contains(field) &&
+          (!given[field].is_number_integer() || given[field] > limits_.repetition_max))
+        return wrong(pointer_to(at, field),
+                     "expected at most " + std::to_string(limits_.repetition_max));
 
   Json made = given;
   for (const char* field : {"elements", "tags"}) {

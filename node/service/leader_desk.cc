@@ -103,7 +103,6 @@ Result<void> LeaderDesk::start_check(SequenceRequest request) {
                     }));
   insert(live_, id);
   insert(checking_, id);
-  engine_->announce(spec);  // the other ranks compile it meanwhile
   return {};
 }
 
@@ -114,7 +113,11 @@ void LeaderDesk::end_check(Epoch epoch, SequenceRequest request, const Result<vo
   erase(checking_, id);
   erase(live_, id);
   Result<void> taken = checked;
-  if (taken.ok()) taken = submit_checked(std::move(request));
+  if (taken.ok()) {
+    // Only what this rank took: a spec that is refused would hold up the other ranks' compilations.
+    engine_->announce(request.constraint);
+    taken = submit_checked(std::move(request));
+  }
   if (taken.ok()) return;
   SequenceEvent refused;
   refused.id = id;

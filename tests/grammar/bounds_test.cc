@@ -152,25 +152,46 @@ TEST(DearSpec, IsAnsweredAndHurtsNobody) {
   EXPECT_TRUE(accepts(grammars.get(), regex("still (fine|good)"), "still good"));
 }
 
-TEST(Queue, AFullOneRefuses) {
+// What is started was let in elsewhere, on every rank alike; what is checked may come back later.
+TEST(Queue, AFullOneRefusesChecksAndTakesWhatIsStarted) {
   Grammars::Options options;
   options.queue_max = 1;
   auto grammars = tiny_grammars(options);
-  int32_t refused = 0;
   std::vector<std::unique_ptr<TokenRules>> all;
-  for (int32_t i = 0; i < 200; ++i)
+  for (int32_t i = 0; i < 50; ++i)
     all.push_back(grammars->start(regex("[a-z]{1,90}" + to_string(i))));
 
-  std::vector<uint32_t> mask(static_cast<size_t>(mask_words(2048)));
-  for (const auto& rules : all) {
-    const auto filled = rules->fill(mask);
-    if (filled.ok()) continue;
-    EXPECT_EQ(filled.error().code, Code::kResourceExhausted);
-    ++refused;
-  }
+  const auto checked = grammars->check(regex("one more"));
 
-  EXPECT_GT(refused, 0);
-  EXPECT_LT(refused, 200);
+  ASSERT_FALSE(checked.ok());
+  EXPECT_EQ(checked.error().code, Code::kResourceExhausted);
+  std::vector<uint32_t> mask(static_cast<size_t>(mask_words(2048)));
+  for (const auto& rules : all) EXPECT_TRUE(rules->fill(mask).ok());
+  EXPECT_TRUE(grammars->check(regex("one more")).ok());
+}
+
+// Parts of a schema that its type leaves unread, and chains and products that take long to look at.
+TEST(Schemas, WhatNobodyReadsHarmsNobody) {
+  auto grammars = tiny_grammars();
+  const auto checked = [&](const std::string& text) {
+    return grammars->check({.kind = Spec::Kind::kJsonSchema, .text = text});
+  };
+
+  (void)checked(
+      R"({"$ref": "#/$defs/a", "$defs": {"a": {"type": "string", "prefixItems": [{"$ref": 5}]}}})");
+  (void)checked(R"({"$ref": "#/$defs/a",
+                    "$defs": {"a": {"type": "string", "properties": {}, "required": [5]}}})");
+  std::string chain = R"({"$ref": "#/$defs/0", "$defs": {)";
+  for (int32_t i = 0; i < 3000; ++i)
+    chain += "\"" + to_string(i) + "\": {\"$ref\": \"#/$defs/" + to_string(i + 1) + "\"},";
+  EXPECT_FALSE(checked(chain + R"("3000": {"type": "null"}}})").ok());
+  std::string options = R"({"oneOf": [{"const": 0})";
+  for (int32_t i = 1; i < 5000; ++i) options += ",{\"const\":" + to_string(i) + "}";
+  EXPECT_FALSE(checked(options + "]}").ok());
+  EXPECT_TRUE(checked(R"({"type": "number", "minimum": 1000000000})").ok());
+  EXPECT_FALSE(checked(R"({"type": "object", "properties": {"abc": {"type": "null"}},
+                           "propertyNames": {"maxLength": 2}})")
+                   .ok());
 }
 
 TEST(Cache, KeepsWhatWasUsedLast) {

@@ -72,6 +72,29 @@ TEST_P(MaskAndAccept, Agree) {
   }
 }
 
+// Each allowed token is tried, before each of the first characters.
+TEST(MaskAndAcceptOfAll, AgreeWhereAStringIsNotLongEnoughYet) {
+  const auto& vocabulary = tiny_vocabulary();
+  auto grammars = tiny_grammars();
+  for (const int32_t least : {1, 2, 3, 150}) {
+    const Spec spec = {
+        .kind = Spec::Kind::kJsonSchema,
+        .text = "{\"type\": \"string\", \"minLength\": " + std::to_string(least) + "}"};
+    for (const std::string so_far : {"\"", "\"a", "\"ab", "\"abc"}) {
+      Drawing drawing(grammars.get(), spec, vocabulary);
+      ASSERT_TRUE(drawing.take(so_far));
+      const std::span<const uint32_t> allowed = drawing.fill();
+      for (int32_t token = 0; token < vocabulary.vocab_limit; ++token) {
+        if (!is_set(allowed, token)) continue;
+        Drawing other(grammars.get(), spec, vocabulary);
+        ASSERT_TRUE(other.take(so_far));
+        EXPECT_TRUE(other.rules().accept(token).ok())
+            << "at least " << least << ": token " << token << " was allowed after " << so_far;
+      }
+    }
+  }
+}
+
 Spec schema(std::string text) { return {.kind = Spec::Kind::kJsonSchema, .text = std::move(text)}; }
 Spec regex(std::string text) { return {.kind = Spec::Kind::kRegex, .text = std::move(text)}; }
 
