@@ -46,9 +46,22 @@ Result<std::optional<DecimalBound>> bound(const Json& schema, const std::string&
   return std::optional<DecimalBound>(std::move(parsed).value());
 }
 
+// Whole numbers are drawn with 18 digits at most: what bounds them further out bounds none.
+constexpr int64_t kWholeMax = 999'999'999'999'999'999;
+constexpr int64_t kStepMax = 1'000'000'000'000'000;
+
 // The least or the greatest whole number that the keyword allows.
 Result<std::optional<int64_t>> whole_bound(const Json& schema, const std::string& at,
                                            const char* keyword, bool exclusive, bool is_low) {
+  if (schema.contains(keyword) && schema[keyword].is_number_integer()) {
+    const Json& number = schema[keyword];
+    const bool far_up =
+        number.is_number_unsigned() && number.get<uint64_t>() > static_cast<uint64_t>(kWholeMax);
+    const bool far_down = !number.is_number_unsigned() && number.get<int64_t>() < -kWholeMax;
+    if (is_low ? far_up : far_down) return refused(at, keyword, "expected at most 18 digits");
+    if (far_up || far_down) return std::optional<int64_t>(is_low ? -kWholeMax : kWholeMax);
+    return std::optional<int64_t>(number.get<int64_t>() + (exclusive ? (is_low ? 1 : -1) : 0));
+  }
   TRY_ASSIGN(const auto given, bound(schema, at, keyword, exclusive));
   if (!given) return std::optional<int64_t>();
   int64_t whole = std::stoll(given->whole);
@@ -118,6 +131,10 @@ Result<Texts> SchemaCompiler::integer_value(const Json& schema, const std::strin
     if (!given.is_number_integer() || given.get<int64_t>() <= 0)
       return refused(at, "multipleOf", "expected a whole number above 0");
     const auto step = given.get<int64_t>();
+    if (step > kStepMax) return refused(at, "multipleOf", "expected at most 10^15");
+    for (const auto& limit : {low, high})
+      if (limit && std::abs(*limit) > kStepMax)
+        return refused(at, "multipleOf", "expected bounds of at most 10^15 beside it");
     if (!low || !high || (*high - *low) / step >= kMultiplesMax)
       return refused(
           at, "multipleOf",

@@ -189,6 +189,15 @@ TEST(Schemas, WhatNobodyReadsHarmsNobody) {
   for (int32_t i = 1; i < 5000; ++i) options += ",{\"const\":" + to_string(i) + "}";
   EXPECT_FALSE(checked(options + "]}").ok());
   EXPECT_TRUE(checked(R"({"type": "number", "minimum": 1000000000})").ok());
+  EXPECT_TRUE(accepts(
+      grammars.get(),
+      {.kind = Spec::Kind::kJsonSchema, .text = R"({"type": "integer", "minimum": -9007199254740991,
+                                   "maximum": 9223372036854775807})"},
+      "9007199254740993"));
+  EXPECT_FALSE(checked(R"({"type": "integer", "minimum": 9223372036854775807})").ok());
+  EXPECT_FALSE(checked(R"({"type": "integer", "minimum": -3, "maximum": 0,
+                           "multipleOf": 9223372036854775807})")
+                   .ok());
   EXPECT_FALSE(checked(R"({"type": "object", "properties": {"abc": {"type": "null"}},
                            "propertyNames": {"maxLength": 2}})")
                    .ok());
