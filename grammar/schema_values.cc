@@ -16,12 +16,14 @@ constexpr int64_t kCountMax = 4096;
 // Formats that are held to, each by a part of it that every checker agrees on.
 const std::map<std::string, std::string>& formats() {
   static const std::map<std::string, std::string> all = [] {
+    const std::string year = "(000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})";
     const std::string date =
-        "[0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|"
+        year +
+        "-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|"
         "02-(0[1-9]|1[0-9]|2[0-8]))";
     const std::string clock = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?";
     const std::string zone = "(Z|[+-](0[0-9]|1[0-3]):[0-5][0-9])";
-    const std::string name = "[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?";
+    const std::string name = "[a-z0-9]{1,30}(-[a-z0-9]{1,30}){0,2}";
     const std::string byte = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
     const std::string host = "(" + name + "[.]){1,4}[a-z]{2,12}";
     return std::map<std::string, std::string>{
@@ -32,7 +34,7 @@ const std::map<std::string, std::string>& formats() {
         {"ipv4", "(" + byte + "[.]){3}" + byte},
         {"hostname", host},
         {"email", "[a-zA-Z0-9_+-]{1,32}([.][a-zA-Z0-9_+-]{1,32}){0,2}@" + host},
-        {"uri", "https?://" + host + "(:[1-9][0-9]{1,3})?(/[a-zA-Z0-9_~.=&?%2C+-]{0,64}){0,8}"}};
+        {"uri", "https?://" + host + "(:[1-9][0-9]{1,3})?(/[a-zA-Z0-9_~.=&+-]{0,64}){0,8}"}};
   }();
   return all;
 }
