@@ -38,6 +38,22 @@ std::optional<std::string> only_keyword(const Json& schema) {
   return found;
 }
 
+// The text between the quotes of an EBNF grammar.
+std::string ebnf_escaped(std::string_view text) {
+  constexpr char kHex[] = "0123456789abcdef";
+  std::string made;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) {
+      made += std::string("\\u00") + kHex[byte >> 4] + kHex[byte & 15];
+      continue;
+    }
+    if (c == '"' || c == '\\') made += '\\';
+    made += c;
+  }
+  return made;
+}
+
 // A string as it stands in the markup: raw, unless it would be read back as another.
 std::string markup_text(const std::string& text) {
   if (unescape_markup(text) == text && text.find(kValueEnd) == std::string::npos) return text;
@@ -48,11 +64,10 @@ std::string markup_text(const std::string& text) {
 
 // One of the values, as they stand in the markup: strings as texts, others as JSON.
 Json one_of(const Json& values) {
-  Json texts = Json::array();
+  std::vector<std::string> texts;
   for (const Json& value : values)
-    texts.push_back(
-        fixed_text(value.is_string() ? markup_text(value.get<std::string>()) : value.dump()));
-  return either(std::move(texts));
+    texts.push_back(value.is_string() ? markup_text(value.get<std::string>()) : value.dump());
+  return one_text_of(texts);
 }
 
 // `schema` with what its references lead to.
@@ -159,6 +174,14 @@ Json tag(const std::string& begin, Json content, const std::string& end) {
 }  // namespace
 
 Json fixed_text(std::string_view text) { return {{"type", "const_string"}, {"value", text}}; }
+
+Json one_text_of(const std::vector<std::string>& texts) {
+  if (texts.size() == 1) return fixed_text(texts[0]);
+  std::string rule = "root ::= ";
+  for (size_t i = 0; i < texts.size(); ++i)
+    rule += std::string(i > 0 ? " | " : "") + "\"" + ebnf_escaped(texts[i]) + "\"";
+  return {{"type", "grammar"}, {"grammar", std::move(rule)}};
+}
 
 Json free_text(std::string_view without) {
   return {{"type", "any_text"}, {"excludes", Json::array({without})}};

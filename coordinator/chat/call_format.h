@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "coordinator/chat/tool_set.h"
@@ -11,6 +12,7 @@ namespace mimo::chat {
 
 // Formats of a structural tag (proto/mimo/v1/constraint.proto), put together.
 nlohmann::ordered_json fixed_text(std::string_view text);
+nlohmann::ordered_json one_text_of(const std::vector<std::string>& texts);
 nlohmann::ordered_json free_text(std::string_view without);  // any text that `without` is not in
 nlohmann::ordered_json in_order(nlohmann::ordered_json formats);
 nlohmann::ordered_json either(nlohmann::ordered_json formats);

@@ -28,9 +28,10 @@ Result<Json> constraint_format(const v1::Constraint& constraint) {
     case v1::Constraint::kGrammar:
       return Json{{"type", "grammar"}, {"grammar", constraint.grammar()}};
     case v1::Constraint::kChoice: {
-      Json texts = Json::array();
-      for (const std::string& text : constraint.choice().texts()) texts.push_back(fixed_text(text));
-      return either(std::move(texts));
+      const auto& texts = constraint.choice().texts();
+      if (texts.empty())
+        return invalid_argument("constraint.choice has no texts: expected at least one");
+      return one_text_of({texts.begin(), texts.end()});
     }
     case v1::Constraint::kStructuralTag: {
       TRY_ASSIGN(Json tag, parse_object(constraint.structural_tag(), "constraint.structural_tag"));

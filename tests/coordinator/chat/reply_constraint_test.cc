@@ -216,6 +216,22 @@ TEST(ReplyConstraint, EveryKindGoesWithThoughts) {
   }
 }
 
+TEST(ReplyConstraint, AsManyChoicesAsAConstraintMayHaveGoWithThoughtsAndTools) {
+  v1::ChatRequest request = request_with_tools();
+  auto* texts = request.mutable_constraint()->mutable_choice();
+  for (int32_t i = 0; i < 4000; ++i) texts->add_texts("choice " + std::to_string(i));
+  texts->add_texts("\"quoted\\\n\tline\" \u00e9\u4e2d");
+  for (const std::string text : {"choice 0", "choice 3999", "\"quoted\\\n\tline\" \u00e9\u4e2d"}) {
+    EXPECT_TRUE(holds(request, kMayThink, "<think>so</think>" + text)) << text;
+    EXPECT_TRUE(holds(request, kMayThink, text)) << text;
+  }
+  EXPECT_FALSE(holds(request, kMayThink, "choice 4000"));
+  EXPECT_FALSE(holds(request, kMayThink, "\"quoted"));
+
+  request.mutable_constraint()->mutable_choice()->clear_texts();
+  EXPECT_FALSE(constraint_of(request, kMayThink).ok());
+}
+
 TEST(ReplyConstraint, ARequestThatSaysWhereItBeginsIsTakenByItsWord) {
   v1::ChatRequest request = request_with_tools();
   request.mutable_constraint()->set_regex("[0-9]+");
