@@ -19,6 +19,7 @@ namespace {
 
 constexpr int64_t kConfigBytesMax = 1 << 24;
 constexpr int64_t kIndexBytesMax = 100'000'000;
+constexpr int64_t kTokenizerBytesMax = 1 << 28;
 constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
 
@@ -158,6 +159,11 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::open(const std::string& folder) 
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint);
   checkpoint->folder_ = folder;
   TRY_ASSIGN(checkpoint->config_, read_config(folder, checkpoint->digest_));
+  // Ranks with other tokens would hold a constraint's output to other masks.
+  if (const std::string tokenizer = folder + "/tokenizer.json"; exists(tokenizer)) {
+    TRY_ASSIGN(const std::string text, read_file(tokenizer, kTokenizerBytesMax));
+    checkpoint->digest_ = hash_text(text, checkpoint->digest_);
+  }
   TRY_ASSIGN(const FileList list, list_files(folder));
   TRY_ASSIGN(checkpoint->files_, open_files(folder, list.names));
   if (list.has_index) TRY(check_index(list, folder, checkpoint->files_));

@@ -33,8 +33,8 @@ class Checkpoint {
   bool has(const std::string& name) const { return tensors_.contains(name); }
   int64_t num_tensors() const { return static_cast<int64_t>(tensors_.size()); }
   int64_t tensor_bytes() const;
-  // A digest of config and all tensors' names, dtypes, shapes and places: the same files give the
-  // same digest on every machine. Content is not read.
+  // A digest of config, tokenizer.json and all tensors' names, dtypes, shapes and places: the same
+  // files give the same digest on every machine. The tensors' content is not read.
   uint64_t digest() const { return digest_; }
 
  private:

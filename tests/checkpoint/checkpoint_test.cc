@@ -64,10 +64,14 @@ TEST(Checkpoint, TheDigestIsThatOfTheFilesNotOfTheirFolder) {
   CheckpointCopy other(tiny());
   other.edit_json("config.json", [](nlohmann::json& json) { json["rope_theta"] = 4e6; });
 
+  CheckpointCopy tokens(tiny());
+  tokens.edit_json("tokenizer.json", [](nlohmann::json& json) { json["version"] = "1.1"; });
+
   const uint64_t digest = Checkpoint::open(tiny()).value()->digest();
 
   EXPECT_EQ(Checkpoint::open(copy.path()).value()->digest(), digest);
   EXPECT_NE(Checkpoint::open(other.path()).value()->digest(), digest);
+  EXPECT_NE(Checkpoint::open(tokens.path()).value()->digest(), digest);
 }
 
 }  // namespace

@@ -99,8 +99,8 @@ class CheckpointCopy {
   explicit CheckpointCopy(const std::string& source) {
     for (const auto& entry : std::filesystem::directory_iterator(source)) {
       const std::string name = entry.path().filename().string();
-      const bool wanted =
-          name == "config.json" || name == "generation_config.json" || name.starts_with("model");
+      const bool wanted = name == "config.json" || name == "generation_config.json" ||
+                          name == "tokenizer.json" || name.starts_with("model");
       if (wanted) std::filesystem::copy(entry.path(), file(name));
     }
   }
