@@ -44,8 +44,8 @@ struct Entry {
   Result<std::shared_ptr<const Compiled>> wait(std::chrono::milliseconds time_max) {
     std::unique_lock lock(mutex);
     if (!done.wait_for(lock, time_max, [&] { return result.has_value(); }))
-      return Error{Code::kDeadlineExceeded, "the constraint was not compiled within " +
-                                                std::to_string(time_max.count()) + " ms"};
+      return Error{Code::kResourceExhausted, "the constraint was not compiled within " +
+                                                 std::to_string(time_max.count()) + " ms"};
     return *result;
   }
 
