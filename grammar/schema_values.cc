@@ -23,7 +23,7 @@ const std::map<std::string, std::string>& formats() {
         "02-(0[1-9]|1[0-9]|2[0-8]))";
     const std::string clock = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?";
     const std::string zone = "(Z|[+-](0[0-9]|1[0-3]):[0-5][0-9])";
-    const std::string name = "[a-z0-9]{1,30}(-[a-z0-9]{1,30}){0,2}";
+    const std::string name = "[a-z0-9]{1,10}(-[a-z0-9]{1,10}){0,2}";
     const std::string byte = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
     const std::string host = "(" + name + "[.]){1,4}[a-z]{2,12}";
     return std::map<std::string, std::string>{

@@ -8,6 +8,7 @@
 #include "coordinator/api/session_reactor.h"
 #include "coordinator/api/wire_status.h"
 #include "coordinator/chat/chat_turn.h"
+#include "coordinator/text/utf8.h"
 
 namespace mimo::coordinator {
 namespace {
@@ -43,8 +44,8 @@ grpc::ServerUnaryReactor* answer(grpc::CallbackServerContext* context, const Res
 
 Result<void> ChatService::check(const std::string& model) const {
   if (!model.empty() && model != model_.model())
-    return Error{Code::kNotFound, "model = \"" + model.substr(0, 200) + "\": expected \"" +
-                                      model_.model() + "\" or none"};
+    return Error{Code::kNotFound, "model = \"" + std::string(text::utf8_prefix(model, 200)) +
+                                      "\": expected \"" + model_.model() + "\" or none"};
   if (doors_.tokenizer == nullptr)
     return unimplemented("this server has no tokenizer: it takes and gives ids only");
   return {};

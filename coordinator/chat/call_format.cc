@@ -2,6 +2,7 @@
 
 #include <array>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "coordinator/chat/argument_value.h"
@@ -13,6 +14,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// Of one strict tool: every parameter has the definitions that it uses for itself.
+constexpr int64_t kSchemaBytesMax = 256 << 10;
 constexpr std::string_view kValueEnd = "</parameter>";
 constexpr uint32_t kPlainTypes = kNullType | kBooleanType | kIntegerType | kNumberType;
 
@@ -70,11 +73,37 @@ Json one_of(const Json& values) {
   return one_text_of(texts);
 }
 
-// `schema` with what its references lead to.
+// The definitions that `part` of a schema refers to: pairs of section ("$defs", "definitions") and
+// name.
+void find_references(const Json& part, std::set<std::pair<std::string, std::string>>* found) {
+  if (part.is_array())
+    for (const Json& item : part) find_references(item, found);
+  if (!part.is_object()) return;
+  for (const auto& [key, value] : part.items()) {
+    find_references(value, found);
+    if (key != "$ref" || !value.is_string()) continue;
+    if (auto place = definition_of(value.get_ref<const std::string&>())) found->insert(*place);
+  }
+}
+
+// `schema` with the definitions that it refers to, and with those that they refer to.
 Json with_definitions(const Json& schema, const Json& root) {
   Json made = schema;
-  for (const char* name : {"$defs", "definitions"})
-    if (root.contains(name) && !made.contains(name)) made[name] = root[name];
+  std::set<std::pair<std::string, std::string>> found;
+  std::vector<const Json*> unread = {&schema};
+  while (!unread.empty()) {
+    std::set<std::pair<std::string, std::string>> next;
+    find_references(*unread.back(), &next);
+    unread.pop_back();
+    for (const auto& place : next) {
+      const auto& [section, name] = place;
+      const bool is_there = !schema.contains(section) && root.contains(section) &&
+                            root[section].is_object() && root[section].contains(name);
+      if (!is_there || !found.insert(place).second) continue;
+      made[section][name] = root[section][name];
+      unread.push_back(&root[section][name]);
+    }
+  }
   return made;
 }
 
@@ -89,7 +118,8 @@ Result<Json> strict_string(const Json& schema, const std::string& place) {
                           ": expected a string with at most enum or const, as the tool is strict");
 }
 
-Result<Json> strict_value(const Json& given, const ToolSpec& tool, const std::string& place) {
+Result<Json> strict_value(const Json& given, const ToolSpec& tool, const std::string& place,
+                          int64_t* bytes_left) {
   const Json* schema = referred(given, tool.parameters);
   if (schema == nullptr || !schema->is_object())
     return invalid_argument(place + " is " + shown(given.dump()) +
@@ -99,7 +129,14 @@ Result<Json> strict_value(const Json& given, const ToolSpec& tool, const std::st
     return invalid_argument(place + " is " + shown(schema->dump()) +
                             ": expected a schema with a type, as the tool is strict");
   if ((types & kStringType) != 0) return strict_string(*schema, place);
-  return Json{{"type", "json_schema"}, {"json_schema", with_definitions(*schema, tool.parameters)}};
+  Json whole = with_definitions(*schema, tool.parameters);
+  *bytes_left -= static_cast<int64_t>(whole.dump().size());
+  if (*bytes_left < 0)
+    return invalid_argument("tool " + shown(tool.name) +
+                            ": the schemas of its parameters, each with its definitions, are "
+                            "larger than " +
+                            std::to_string(kSchemaBytesMax) + " bytes together");
+  return Json{{"type", "json_schema"}, {"json_schema", std::move(whole)}};
 }
 
 // As much as can be said of a value without refusing anything.
@@ -151,13 +188,14 @@ Result<void> check_strict(const ToolSpec& tool) {
   return {};
 }
 
-Result<Json> parameter_format(const ToolSpec& tool, const std::string& key, const Json& schema) {
+Result<Json> parameter_format(const ToolSpec& tool, const std::string& key, const Json& schema,
+                              int64_t* bytes_left) {
   const std::string place = "tool " + shown(tool.name) + ": parameters.properties." + key;
   if (key.empty() || key.find_first_of("<>\r\n") != std::string::npos)
     return invalid_argument(place + ": expected a name without <, > and line breaks");
   Json value;
   if (tool.strict) {
-    TRY_ASSIGN(value, strict_value(schema, tool, place));
+    TRY_ASSIGN(value, strict_value(schema, tool, place, bytes_left));
   } else {
     value = loose_value(schema, tool);
   }
@@ -199,10 +237,11 @@ Json either(Json formats) {
 
 Result<Json> call_format(const ToolSpec& tool) {
   if (tool.strict) TRY(check_strict(tool));
+  int64_t bytes_left = kSchemaBytesMax;
   Json parts = Json::array({fixed_text("<tool_call>\n<function=" + tool.name + ">")});
   if (tool.parameters.contains("properties")) {
     for (const auto& [key, schema] : tool.parameters["properties"].items()) {
-      TRY_ASSIGN(Json part, parameter_format(tool, key, schema));
+      TRY_ASSIGN(Json part, parameter_format(tool, key, schema, &bytes_left));
       parts.push_back(std::move(part));
     }
   }

@@ -120,4 +120,13 @@ uint32_t declared_types(const Json& schema, const Json& root) {
   return types_at(schema, root, 0, &branches_left);
 }
 
+std::optional<std::pair<std::string, std::string>> definition_of(std::string_view ref) {
+  if (!ref.starts_with("#/")) return std::nullopt;
+  ref.remove_prefix(1);
+  std::string section = next_part(&ref);
+  if ((section != "$defs" && section != "definitions") || !ref.starts_with('/'))
+    return std::nullopt;
+  return std::pair(std::move(section), next_part(&ref));
+}
+
 }  // namespace mimo::chat

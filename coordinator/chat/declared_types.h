@@ -2,6 +2,10 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
 
 namespace mimo::chat {
 
@@ -22,5 +26,9 @@ uint32_t declared_types(const nlohmann::ordered_json& schema, const nlohmann::or
 // that leads nowhere.
 const nlohmann::ordered_json* referred(const nlohmann::ordered_json& schema,
                                        const nlohmann::ordered_json& root);
+
+// The section ("$defs", "definitions") and the name in it that a reference leads to or into;
+// nothing for one that leads elsewhere.
+std::optional<std::pair<std::string, std::string>> definition_of(std::string_view ref);
 
 }  // namespace mimo::chat

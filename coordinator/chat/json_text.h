@@ -10,6 +10,8 @@ namespace mimo::chat {
 
 // Objects and arrays inside one another, in any JSON that a request brings.
 inline constexpr int32_t kJsonDepthMax = 64;
+// Names of one object: looking for one is linear in them.
+inline constexpr int64_t kJsonMembersMax = 1024;
 
 // `text` as a JSON object, its order kept. kInvalidArgument names `field` and what is wrong.
 Result<nlohmann::ordered_json> parse_object(const std::string& text, const std::string& field);

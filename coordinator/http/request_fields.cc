@@ -4,31 +4,16 @@
 #include <cmath>
 #include <utility>
 
+#include "coordinator/text/json_extent.h"
+
 namespace mimo::http {
 namespace {
 
+// Bounded before it is parsed: what walks over JSON calls itself once a level, and what looks for a
+// name compares it with all of an object's.
 constexpr int32_t kNestingMax = 64;
+constexpr int64_t kMembersMax = 1024;
 constexpr size_t kShownBytes = 80;
-
-// Bounded before it is parsed: what walks over JSON calls itself once a level.
-bool nests_too_deep(const std::string& body) {
-  int32_t depth = 0;
-  bool quoted = false;
-  for (size_t i = 0; i < body.size(); ++i) {
-    const char c = body[i];
-    if (quoted) {
-      if (c == '\\') ++i;
-      if (c == '"') quoted = false;
-    } else if (c == '"') {
-      quoted = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > kNestingMax) return true;
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-  return false;
-}
 
 std::string shown(const Json& value) {
   if (value.is_object()) return "an object";
@@ -55,8 +40,12 @@ std::optional<int64_t> whole_of(const Json& value) {
 
 std::optional<ApiError> parse_body(const std::string& body, Json* json) {
   if (body.empty()) return bad_request("", "the body is empty: expected a JSON object");
-  if (nests_too_deep(body))
+  const text::JsonExtent extent = text::json_extent(body, kNestingMax);
+  if (extent.depth > kNestingMax)
     return bad_request("", "the body nests more than " + std::to_string(kNestingMax) + " levels");
+  if (extent.members > kMembersMax)
+    return bad_request("", "the body has an object with " + std::to_string(extent.members) +
+                               " names: expected at most " + std::to_string(kMembersMax));
   try {
     *json = Json::parse(body);
   } catch (const Json::exception& refused) {

@@ -4,6 +4,8 @@
 #include <sstream>
 #include <string_view>
 
+#include "coordinator/text/utf8.h"
+
 namespace mimo::coordinator {
 namespace {
 
@@ -264,7 +266,8 @@ Result<GenerateSpec> parse_request(const v1::GenerateRequest& request, const Req
   TRY(check_int("request_id's bytes", static_cast<int64_t>(spec.request_id.size()), 0,
                 limits.request_id_bytes_max));
   if (!request.model().empty() && request.model() != limits.model)
-    return Error{Code::kNotFound, "model = \"" + request.model().substr(0, 200) +
+    return Error{Code::kNotFound, "model = \"" +
+                                      std::string(text::utf8_prefix(request.model(), 200)) +
                                       "\": expected \"" + limits.model + "\" or none"};
   TRY(parse_input(request, limits, &spec));
   TRY(parse_sampling(request.sampling(), limits, fresh_seed, &spec));

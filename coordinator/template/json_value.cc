@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "coordinator/template/object.h"
 #include "coordinator/text/utf8.h"
 
 namespace mimo::chat {
@@ -61,7 +62,7 @@ Result<Value> convert(const Json& json, int32_t levels) {
       return Value::integer(json.get<int64_t>());
     case Json::value_t::number_unsigned:
       if (json.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
-        return invalid_argument("is " + json.dump() + ", larger than 64 signed bits");
+        return make_object<WholeDigits>(json.dump());
       return Value::integer(json.get<int64_t>());
     case Json::value_t::number_float:
       return Value::real(json.get<double>());

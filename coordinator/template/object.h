@@ -74,6 +74,19 @@ Result<int64_t> length_of(Machine& machine, const Value& value);
 // bool(value).
 Result<bool> truth(Machine& machine, const Value& value);
 
+// A whole number beyond 64 bits, as its digits: it is printed, and nothing else.
+class WholeDigits final : public Object {
+ public:
+  explicit WholeDigits(std::string digits) : digits_(std::move(digits)) {}
+
+  const char* type_name() const override { return "int"; }
+  Result<std::string> repr(Machine&) const override { return digits_; }
+  const std::string& digits() const { return digits_; }
+
+ private:
+  std::string digits_;
+};
+
 // range(start, stop, step).
 class RangeObject final : public Object {
  public:

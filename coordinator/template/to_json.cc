@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "coordinator/template/object.h"
 #include "coordinator/template/printing.h"
 #include "coordinator/template/sorting.h"
 #include "coordinator/text/utf8.h"
@@ -43,6 +44,10 @@ class JsonWriter final {
         TRY(object(value.as_dict()));
         break;
       default:
+        if (const auto* whole = value.as<WholeDigits>()) {
+          out_ += whole->digits();
+          break;
+        }
         if (value.is_undefined()) return invalid_argument(value.undefined_reason());
         return invalid_argument(std::string("tojson is given a ") + value.type_name());
     }

@@ -41,4 +41,7 @@ class LossyUtf8 final {
   uint8_t next_max_ = 0xbf;
 };
 
+// At most `bytes_max` bytes of well-formed UTF-8, cut where a character ends.
+std::string_view utf8_prefix(std::string_view text, size_t bytes_max);
+
 }  // namespace mimo::text

@@ -172,6 +172,8 @@ class AtATerminal(ChatTest):
 
     def test_a_pasted_text_is_one_message_and_so_are_lines_of_one(self):
         terminal = self.chat()
+        # Before the terminal is the editor's, it makes line breaks of returns.
+        terminal.expect("\033[?2004h")
         terminal.expect(">")
         terminal.type("\033[200~/system one\r\ntwo ü\rthree\n\033[201~\r")
         terminal.expect("is set.")

@@ -130,7 +130,7 @@ TEST(Prompter, RefusesWhatIsWrongByName) {
          r->mutable_messages(0)->add_tool_calls()->set_name("f");
          r->mutable_messages(0)->mutable_tool_calls(0)->set_arguments("[1]");
        }},
-      {"messages[0].tool_calls[0].arguments is nested 1000 deep",
+      {"messages[0].tool_calls[0].arguments is nested more than 64 deep",
        [](auto* r) {
          r->mutable_messages(0)->add_tool_calls()->set_name("f");
          r->mutable_messages(0)->mutable_tool_calls(0)->set_arguments(std::string(1000, '{'));

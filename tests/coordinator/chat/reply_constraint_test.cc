@@ -140,6 +140,63 @@ TEST(ReplyConstraint, StrictToolsAreHeldToTheirSchemas) {
   EXPECT_TRUE(holds(request, kAnswering, call_text("get_time", {{"any", "thing"}})));
 }
 
+TEST(ReplyConstraint, AParameterHasTheDefinitionsThatItUses) {
+  v1::ChatRequest request;
+  auto* tool = request.add_tools();
+  tool->set_name("f");
+  tool->set_strict(true);
+  request.mutable_tool_choice()->set_mode(v1::ToolChoice::REQUIRED);
+  std::string unused = "[0";
+  for (int32_t i = 0; i < 20000; ++i) unused += ",0";
+  const std::string definitions =
+      R"("$defs": {"A": {"type": "array", "items": {"$ref": "#/$defs/B"}, "minItems": 1},
+                   "B": {"type": "object", "properties": {"n": {"$ref": "#/$defs/A"}},
+                         "additionalProperties": false}, "C": {"enum": )" +
+      unused + "]}}";
+  std::string properties;
+  for (int32_t i = 0; i < 300; ++i)
+    properties +=
+        std::string(i > 0 ? "," : "") + "\"p" + std::to_string(i) + R"(": {"type": "integer"})";
+  tool->set_parameters(R"({"type": "object", "properties": {)" + properties + "}, " + definitions +
+                       "}");
+  EXPECT_LT(constraint_of(request, kAnswering).value()->structural_tag().size(), 100'000u);
+
+  tool->set_parameters(R"({"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}},
+                           "required": ["a"], )" +
+                       definitions + "}");
+  const auto call = [](const std::string& value) {
+    return "<tool_call>\n<function=f>\n<parameter=a>" + value +
+           "</parameter>\n</function>\n</tool_call>";
+  };
+  EXPECT_TRUE(holds(request, kAnswering, call(R"([{"n": [{}]}])")));
+  EXPECT_FALSE(holds(request, kAnswering, call(R"([{"n": []}])")));
+
+  std::string used;
+  for (int32_t i = 0; i < 300; ++i)
+    used += std::string(i > 0 ? "," : "") + "\"p" + std::to_string(i) +
+            R"(": {"type": "array", "items": {"$ref": "#/$defs/C"}})";
+  tool->set_parameters(R"({"type": "object", "properties": {)" + used + "}, " + definitions + "}");
+  const auto refused = constraint_of(request, kAnswering);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("tool \"f\""), std::string::npos)
+      << refused.error().message;
+}
+
+TEST(ReplyConstraint, ASchemaWithMoreNamesThanCanBeLookedThroughIsRefused) {
+  v1::ChatRequest request;
+  request.add_tools()->set_name("f");
+  const auto with_properties = [&](int32_t count) {
+    std::string properties;
+    for (int32_t i = 0; i < count; ++i)
+      properties += std::string(i > 0 ? "," : "") + "\"p" + std::to_string(i) + "\": {}";
+    request.mutable_tools(0)->set_parameters(R"({"type": "object", "properties": {)" + properties +
+                                             "}}");
+    return ToolSet::create(request).ok();
+  };
+  EXPECT_TRUE(with_properties(1024));
+  EXPECT_FALSE(with_properties(1025));
+}
+
 TEST(ReplyConstraint, AStrictSchemaThatCannotBeHeldToIsRefusedByName) {
   const std::vector<std::pair<const char*, const char*>> refusals = {
       {R"({"properties": {"a": {"type": "string", "pattern": "x"}}})", "parameters.properties.a"},

@@ -68,11 +68,17 @@ TEST(ChatTemplate, BadContextsAreNamed) {
   bad["messages"] = Json::array({Json::object({{"content", "a\xff"}})});
   EXPECT_EQ(message_of("", bad),
             "the template's context, messages[0].content is no UTF-8 at byte 1");
-  EXPECT_EQ(message_of("", {{"seed", 18446744073709551615u}}),
-            "the template's context, seed is 18446744073709551615, larger than 64 signed bits");
   Json deep = 1;
   for (int i = 0; i < 200; ++i) deep = Json::array({deep});
   EXPECT_NE(message_of("", {{"x", deep}}).find("is nested too deep"), std::string::npos);
+}
+
+TEST(ChatTemplate, WholeNumbersBeyond64SignedBitsArePrintedAsTheyAre) {
+  const Json context = {{"tool", {{"maximum", 18446744073709551615u}}}};
+  EXPECT_EQ(render("{{ tool.maximum }} {{ tool | tojson }} {{ tool }}", context).value(),
+            R"(18446744073709551615 {"maximum": 18446744073709551615} )"
+            R"({'maximum': 18446744073709551615})");
+  EXPECT_FALSE(render("{{ tool.maximum + 1 }}", context).ok());
 }
 
 TEST(ChatTemplate, SourcesThatAreNoUtf8OrTooLongAreRefused) {

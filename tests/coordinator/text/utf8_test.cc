@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "coordinator/text/json_extent.h"
 #include "tests/coordinator/text/random_text.h"
 
 namespace mimo::text {
@@ -53,6 +54,22 @@ TEST(Utf8, EveryCodePointSurvivesWritingAndReading) {
     ASSERT_EQ(at, bytes.size());
     ASSERT_EQ(previous_code_point("x" + bytes, bytes.size() + 1), 1u);
   }
+}
+
+TEST(Utf8, APrefixEndsWhereACharacterEnds) {
+  const std::string text = "a\u00e9\u4e2d";  // 1 + 2 + 3 bytes
+  const size_t ends[] = {0, 1, 1, 3, 3, 3, 6, 6};
+  for (size_t most = 0; most < std::size(ends); ++most)
+    EXPECT_EQ(utf8_prefix(text, most), text.substr(0, ends[most])) << most;
+}
+
+TEST(JsonExtent, CountsLevelsAndTheNamesOfEachObject) {
+  EXPECT_EQ(json_extent("1", 9).depth, 0);
+  EXPECT_EQ(json_extent(R"({"a": [{"b": 1, "c": ":{[,"}, {"d": {}}]})", 9).depth, 4);
+  EXPECT_EQ(json_extent(R"({"a": [{"b": 1, "c": ":{[,"}, {"d": {}}]})", 9).members, 2);
+  EXPECT_EQ(json_extent(R"({"\":\"": 1, "b\\": 2, "c": [3, 4, 5]})", 9).members, 3);
+  EXPECT_GT(json_extent(std::string(1000, '['), 64).depth, 64);
+  EXPECT_EQ(json_extent("]]}}:::", 9).members, 0);
 }
 
 TEST(LossyUtf8, OneReplacementForEachMaximalPartOfACharacter) {
