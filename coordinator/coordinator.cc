@@ -237,9 +237,10 @@ std::vector<http::KvGroup> kv_groups(const CoordinatorOptions& options,
 }  // namespace
 
 struct Coordinator::Parts {
-  Parts(const CoordinatorOptions& wanted, Description known, const RequestLimits& limits)
+  Parts(const CoordinatorOptions& wanted, Description known, const RequestLimits& bounds)
       : options(wanted),
         description(std::move(known)),
+        limits(bounds),
         admission(admission_options(wanted), clock),
         probe(*registry, limits.model, limits.positions_max),
         sessions(session_options(wanted, limits), description.tokenizer.get(), admission, probe,
@@ -257,12 +258,15 @@ struct Coordinator::Parts {
             [this] { return api->readiness(); },
             registry,
             clock,
+            limits,
+            admission_options(options),
             kv_groups(options, description.config),
             options.engine.mode};
   }
 
   CoordinatorOptions options;
   Description description;
+  RequestLimits limits;
   SystemClock clock;
   std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
   Admission admission;

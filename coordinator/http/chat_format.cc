@@ -182,7 +182,9 @@ void ChatChunks::finish(std::string* out) {
 // --- One body ----------------------------------------------------------------------------------
 
 void ChatBody::take_delta(const v1::ChatDelta& delta) {
+  if (overflowed()) return;
   Choice& choice = choices_[delta.output_index()];
+  num_bytes_ += static_cast<int64_t>(delta.content().size() + delta.reasoning_content().size());
   choice.content += delta.content();
   choice.reasoning += delta.reasoning_content();
   for (const v1::ToolCallDelta& call : delta.tool_calls()) {
@@ -192,10 +194,13 @@ void ChatBody::take_delta(const v1::ChatDelta& delta) {
     if (!call.id().empty()) whole.set_id(call.id());
     if (!call.name().empty()) whole.set_name(call.name());
     whole.mutable_arguments()->append(call.arguments());
+    num_bytes_ += static_cast<int64_t>(call.ByteSizeLong());
   }
   if (!facts_.logprobs || delta.tokens().empty()) return;
   if (!choice.logprobs.empty()) choice.logprobs += ',';
+  const size_t before = choice.logprobs.size();
   append_logprobs(facts_, delta, &choice.logprobs);
+  num_bytes_ += static_cast<int64_t>(choice.logprobs.size() - before);
 }
 
 void ChatBody::take(const v1::ChatResponse& event, std::string*) {

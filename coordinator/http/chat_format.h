@@ -18,6 +18,7 @@ class ChatFormat {
   virtual ~ChatFormat() = default;
   virtual void take(const v1::ChatResponse& event, std::string* out) = 0;
   virtual void finish(std::string* out) = 0;
+  virtual bool overflowed() const { return false; }
 };
 
 // Server-sent events: a chunk a delta, the first one of an output with its role alone.
@@ -40,11 +41,12 @@ class ChatChunks final : public ChatFormat {
   v1::Usage usage_;
 };
 
-// One chat.completion.
+// One chat.completion. Of what comes when it has overflowed nothing is kept.
 class ChatBody final : public ChatFormat {
  public:
   explicit ChatBody(ReplyFacts facts) : facts_(std::move(facts)) {}
   void take(const v1::ChatResponse& event, std::string* out) override;
+  bool overflowed() const override { return num_bytes_ > facts_.bytes_max; }
   void finish(std::string* out) override;
 
  private:
@@ -60,6 +62,7 @@ class ChatBody final : public ChatFormat {
 
   const ReplyFacts facts_;
   std::map<int32_t, Choice> choices_;
+  int64_t num_bytes_ = 0;  // of them, roughly
   v1::Usage usage_;
 };
 

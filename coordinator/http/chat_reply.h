@@ -28,6 +28,7 @@ class ChatReply final : public Reply {
     turn_->take(std::move(message), &events_);
     for (const v1::ChatResponse& event : events_) format_->take(event, out);
   }
+  bool overflowed() const override { return format_->overflowed(); }
   void finish(std::string* out) override { format_->finish(out); }
 
  private:

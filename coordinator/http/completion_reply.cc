@@ -85,6 +85,14 @@ CompletionReply::CompletionReply(ReplyFacts facts, const CompletionCall& call)
       choices_(call.requests.size() * static_cast<size_t>(call.num_outputs)),
       usages_(call.requests.size()) {}
 
+void CompletionReply::add(const std::string& text, const Tokens& tokens, Choice* choice) {
+  const size_t before = choice->logprobs.num_bytes();
+  choice->text += text;
+  if (facts_.logprobs)
+    for (const v1::TokenInfo& token : tokens) choice->logprobs.add(token);
+  num_bytes_ += static_cast<int64_t>(text.size() + choice->logprobs.num_bytes() - before);
+}
+
 CompletionReply::Choice& CompletionReply::choice_of(int32_t prompt_idx, int32_t output_idx) {
   return choices_[static_cast<size_t>(prompt_idx * num_outputs_ + output_idx)];
 }
@@ -135,25 +143,22 @@ void CompletionReply::take_prompt(int32_t prompt_idx, const v1::PromptEvent& pro
                                   std::string* out) {
   const std::string& echo = echoes_[static_cast<size_t>(prompt_idx)];
   if (echo.empty() && prompt.tokens().empty()) return;
-  for (int32_t k = 0; k < num_outputs_; ++k) {
-    Choice& choice = choice_of(prompt_idx, k);
-    choice.text += echo;
-    for (const v1::TokenInfo& token : prompt.tokens()) choice.logprobs.add(token);
+  for (int32_t k = 0; k < num_outputs_ && !overflowed(); ++k) {
+    add(echo, prompt.tokens(), &choice_of(prompt_idx, k));
     put_chunk(prompt_idx, k, /*ends=*/false, out);
   }
 }
 
 void CompletionReply::take(int32_t prompt_idx, v1::GenerateResponse message, std::string* out) {
+  if (streamed()) num_bytes_ = 0;
+  if (overflowed()) return;
   v1::Usage& usage = usages_[static_cast<size_t>(prompt_idx)];
   if (message.has_usage()) usage = message.usage();
   if (message.has_prompt()) return take_prompt(prompt_idx, message.prompt(), out);
   if (message.has_token()) {
     if (only_prompt_) return;
     const v1::TokenEvent& event = message.token();
-    Choice& choice = choice_of(prompt_idx, event.output_index());
-    choice.text += event.text();
-    if (facts_.logprobs)
-      for (const v1::TokenInfo& token : event.tokens()) choice.logprobs.add(token);
+    add(event.text(), event.tokens(), &choice_of(prompt_idx, event.output_index()));
     usage.set_completion_tokens(usage.completion_tokens() + event.tokens_size());
     usage.set_total_tokens(usage.prompt_tokens() + usage.completion_tokens());
     put_chunk(prompt_idx, event.output_index(), /*ends=*/false, out);
@@ -161,7 +166,7 @@ void CompletionReply::take(int32_t prompt_idx, v1::GenerateResponse message, std
   if (!message.has_finished()) return;
   Choice& choice = choice_of(prompt_idx, message.finished().output_index());
   choice.finished = message.finished();
-  if (!only_prompt_) choice.text += message.finished().text();
+  if (!only_prompt_) add(message.finished().text(), {}, &choice);
   put_chunk(prompt_idx, message.finished().output_index(), /*ends=*/true, out);
 }
 

@@ -64,9 +64,31 @@ void read_max_tokens(Fields& fields, CompletionCall* call, v1::Stopping* stoppin
   stopping->set_max_tokens(call->only_prompt ? 1 : most);
 }
 
+// Here and not only at the engine's door: the reply has a place for each output.
+void read_num_outputs(Fields& fields, const CompletionLimits& limits, const v1::Sampling& sampling,
+                      CompletionCall* call) {
+  if (!sampling.has_num_sequences()) return;
+  call->num_outputs = sampling.num_sequences();
+  if (call->num_outputs < 1 || call->num_outputs > limits.num_outputs_max)
+    fields.refuse("n", Json(call->num_outputs),
+                  "[1, " + std::to_string(limits.num_outputs_max) + "]");
+}
+
+void check_together(Fields& fields, const CompletionLimits& limits, const CompletionCall& call) {
+  const auto num_prompts = static_cast<int64_t>(call.requests.size());
+  if (num_prompts > limits.requests_max)
+    return fields.refuse("prompt", Json(num_prompts),
+                         "at most " + std::to_string(limits.requests_max) + " prompts together");
+  if (num_prompts * call.num_outputs > limits.sequences_max)
+    fields.refuse("n", Json(call.num_outputs),
+                  "at most " + std::to_string(limits.sequences_max) + " outputs of the " +
+                      std::to_string(num_prompts) + " prompts together");
+}
+
 }  // namespace
 
-std::optional<ApiError> read_completion(const Json& body, CompletionCall* call) {
+std::optional<ApiError> read_completion(const Json& body, const CompletionLimits& limits,
+                                        CompletionCall* call) {
   std::optional<ApiError> error;
   Fields fields(body, "", &error);
   v1::GenerateRequest common;
@@ -83,13 +105,14 @@ std::optional<ApiError> read_completion(const Json& body, CompletionCall* call) 
   if (constraint.kind_case() != v1::Constraint::KIND_NOT_SET)
     *common.mutable_constraint() = std::move(constraint);
   read_stream(fields, &call->stream);
-  call->num_outputs = common.sampling().has_num_sequences() ? common.sampling().num_sequences() : 1;
+  read_num_outputs(fields, limits, common.sampling(), call);
   read_rest(fields);
   fields.not_done("suffix", "", "the model does not fill in");
   fields.not_done("best_of", call->num_outputs, "expected it as n, or not at all");
   fields.not_done("prompt_embeds", Json(), "expected a prompt");
   fields.find("add_special_tokens");  // the tokenizer adds none
   read_prompts(fields, common, call);
+  check_together(fields, limits, *call);
   call->ignored = fields.ignored();
   return error;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,14 @@ struct CompletionCall {
   bool only_prompt = false;          // max_tokens = 0 with echo: what is drawn is left out
   std::vector<std::string> ignored;  // fields that this server does not know
 };
-std::optional<ApiError> read_completion(const Json& body, CompletionCall* call);
+// What one body may ask for.
+struct CompletionLimits {
+  int32_t num_outputs_max = 64;  // of a prompt
+  // What is ever let in together: more would be told to come back for ever.
+  int32_t requests_max = INT32_MAX;
+  int32_t sequences_max = INT32_MAX;
+};
+std::optional<ApiError> read_completion(const Json& body, const CompletionLimits& limits,
+                                        CompletionCall* call);
 
 }  // namespace mimo::http

@@ -157,7 +157,10 @@ void Connection::parse() {
     if (parser_->is_done()) return dispatch();
     if (error == beast::http::error::need_more) {
       error = {};
-      if (num_taken == 0) return continue_if_asked();
+      // A chunk's extensions and the trailers wait here until they are whole.
+      if (num_taken == 0 && static_cast<int64_t>(in_.size()) > set_.limits.header_bytes_max)
+        error = beast::http::error::header_limit;
+      if (num_taken == 0 && !error) return continue_if_asked();
     }
     if (error) return on_parse_error(error);
     if (num_taken == 0) return;

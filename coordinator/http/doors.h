@@ -9,6 +9,8 @@
 #include "base/clock.h"
 #include "coordinator/api/readiness.h"
 #include "coordinator/api/server_facts.h"
+#include "coordinator/sessions/admission.h"
+#include "coordinator/sessions/generate_spec.h"
 #include "coordinator/sessions/sessions.h"
 #include "coordinator/text/tokenizer.h"
 
@@ -41,8 +43,10 @@ struct Doors {
   std::function<coordinator::Readiness()> readiness;  // thread: any
   std::shared_ptr<prometheus::Registry> registry;
   const Clock& clock;
-  std::vector<KvGroup> kv_groups;  // full, then window
-  std::string engine_mode;         // the option's word; "auto" goes by the backend
+  coordinator::RequestLimits limits;          // of one request
+  coordinator::Admission::Options admission;  // of all that run together
+  std::vector<KvGroup> kv_groups;             // full, then window
+  std::string engine_mode;                    // the option's word; "auto" goes by the backend
 };
 
 }  // namespace mimo::http

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "coordinator/http/console_page.h"
+#include "coordinator/http/guarded.h"
 #include "coordinator/http/server_pages.h"
 
 namespace mimo::http {
@@ -98,6 +99,11 @@ class LaterPage final : public Exchange {
   Responder* responder_;
 };
 
+HttpResponse made(const std::function<HttpResponse()>& page) {
+  auto response = guarded("a page", page);
+  return response ? std::move(*response) : error_response(failed_inside());
+}
+
 void take(Generation& generation, Preparation preparation) {
   if (preparation.error) return generation.refuse(*preparation.error);
   generation.start(std::move(preparation.prepared));
@@ -141,26 +147,18 @@ std::shared_ptr<Exchange> Endpoints::get(const HttpRequest& request, Responder& 
     return page_later(responder, [this] { return metrics_page(doors_); });
   if (request.path == "/console/state")
     return page_later(responder, [this] { return console_state_page(doors_); });
-  if (request.path == "/") {
-    responder.respond(console_page());
-  } else if (request.path == "/v1/models") {
-    responder.respond(models_page(doors_, started_));
-  } else if (request.path == "/health") {
-    responder.respond(health_page(doors_));
-  } else if (request.path == "/version") {
-    responder.respond(version_page(doors_));
-  } else {
-    responder.respond(model_page(doors_, request.path.substr(kModelPrefix.size()), started_));
-  }
-  return nullptr;
+  if (request.path == "/") return page_now(responder, console_page);
+  return page_now(responder, [&] {
+    if (request.path == "/v1/models") return models_page(doors_, started_);
+    if (request.path == "/health") return health_page(doors_);
+    if (request.path == "/version") return version_page(doors_);
+    return model_page(doors_, request.path.substr(kModelPrefix.size()), started_);
+  });
 }
 
 std::shared_ptr<Exchange> Endpoints::post(HttpRequest request, Responder& responder) {
   const std::string path = request.path;
-  if (path == "/v1/embeddings") {
-    responder.respond(embeddings_page());
-    return nullptr;
-  }
+  if (path == "/v1/embeddings") return page_now(responder, embeddings_page);
   if (!is_json(request.content_type)) {
     responder.respond(no_json(request));
     return nullptr;
@@ -169,18 +167,21 @@ std::shared_ptr<Exchange> Endpoints::post(HttpRequest request, Responder& respon
     return generate(std::move(request), responder, prepare_chat, "chatcmpl-");
   if (path == "/v1/completions")
     return generate(std::move(request), responder, prepare_completion, "cmpl-");
-  const auto answer = path == "/tokenize" ? tokenize : detokenize;
-  if (request.body.size() > kInlineBodyBytes)
-    return page_later(
-        responder, [this, answer, body = std::move(request.body)] { return answer(doors_, body); });
-  responder.respond(answer(doors_, request.body));
+  const bool is_large = request.body.size() > kInlineBodyBytes;
+  Page answer = [this, answer = path == "/tokenize" ? tokenize : detokenize,
+                 body = std::move(request.body)] { return answer(doors_, body); };
+  return is_large ? page_later(responder, std::move(answer)) : page_now(responder, answer);
+}
+
+std::shared_ptr<Exchange> Endpoints::page_now(Responder& responder, const Page& page) {
+  responder.respond(made(page));
   return nullptr;
 }
 
 std::shared_ptr<Exchange> Endpoints::page_later(Responder& responder, Page page) {
   auto exchange = std::make_shared<LaterPage>(responder);
   const bool posted = pool_.post([this, exchange, page = std::move(page)]() mutable {
-    auto response = std::make_shared<HttpResponse>(page());
+    auto response = std::make_shared<HttpResponse>(made(page));
     loop_.post(
         [exchange = std::move(exchange), response] { exchange->answer(std::move(*response)); });
   });
@@ -189,18 +190,26 @@ std::shared_ptr<Exchange> Endpoints::page_later(Responder& responder, Page page)
   return nullptr;
 }
 
+Preparation Endpoints::prepared(Prepare prepare, const std::string& body, std::string id) const {
+  auto ready = guarded("preparing", [&] { return prepare(doors_, body, std::move(id), unix_s()); });
+  if (ready) return std::move(*ready);
+  Preparation failed;
+  failed.error = failed_inside();
+  return failed;
+}
+
 std::shared_ptr<Exchange> Endpoints::generate(HttpRequest request, Responder& responder,
                                               Prepare prepare, const char* id_prefix) {
   auto generation =
       std::make_shared<Generation>(loop_, doors_.sessions, responder, request.request_id);
   std::string id = fresh_id(id_prefix);
   if (request.body.size() <= kInlineBodyBytes) {
-    take(*generation, prepare(doors_, request.body, std::move(id), unix_s()));
+    take(*generation, prepared(prepare, request.body, std::move(id)));
     return generation;
   }
   const bool posted = pool_.post(
       [this, generation, prepare, id = std::move(id), body = std::move(request.body)]() mutable {
-        auto ready = std::make_shared<Preparation>(prepare(doors_, body, std::move(id), unix_s()));
+        auto ready = std::make_shared<Preparation>(prepared(prepare, body, std::move(id)));
         loop_.post(
             [generation = std::move(generation), ready] { take(*generation, std::move(*ready)); });
       });

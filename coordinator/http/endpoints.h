@@ -33,6 +33,8 @@ class Endpoints final : public Handler {
   std::shared_ptr<Exchange> get(const HttpRequest& request, Responder& responder);
   std::shared_ptr<Exchange> generate(HttpRequest request, Responder& responder, Prepare prepare,
                                      const char* id_prefix);
+  Preparation prepared(Prepare prepare, const std::string& body, std::string id) const;
+  std::shared_ptr<Exchange> page_now(Responder& responder, const Page& page);
   std::shared_ptr<Exchange> page_later(Responder& responder, Page page);
   std::string fresh_id(const char* prefix);
 

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "coordinator/http/guarded.h"
+
 namespace mimo::http {
 namespace {
 
@@ -18,6 +20,15 @@ std::string header_list(const std::vector<std::string>& names) {
     list += (list.empty() ? "" : ", ") + name;
   }
   return list;
+}
+
+ApiError too_large() {
+  ApiError error =
+      bad_request("stream",
+                  "the reply has more bytes than one answer may (api.message_bytes_max): expected "
+                  "stream = true, fewer outputs or fewer tokens");
+  error.code = "reply_too_large";
+  return error;
 }
 
 }  // namespace
@@ -92,17 +103,30 @@ void Generation::ready(Stream& stream) {
   Stream::Batch batch;
   do {
     batch = stream.take(kTakeBytesMax);
-    for (v1::GenerateResponse& message : batch.messages)
-      prepared_.reply->take(stream.prompt_idx(), std::move(message), &out_);
+    if (const auto error = take(stream.prompt_idx(), std::move(batch.messages)))
+      return fail(*error);
   } while (batch.more && !streamed);
   if (batch.closed) {
     stream.end();
-    if (batch.error) return fail(*batch.error);
+    if (batch.error) return fail(api_error(*batch.error));
     if (--num_open_ == 0) return finish();
   }
   waits_[idx] = batch.more;
   if (!out_.empty()) return send(out_);
   if (batch.more) return ready(stream);
+}
+
+std::optional<ApiError> Generation::take(int32_t prompt_idx,
+                                         std::vector<v1::GenerateResponse> messages) {
+  Reply& reply = *prepared_.reply;
+  const bool taken = guarded("a reply", [&] {
+                       for (size_t i = 0; i < messages.size() && !reply.overflowed(); ++i)
+                         reply.take(prompt_idx, std::move(messages[i]), &out_);
+                       return true;
+                     }).has_value();
+  if (taken && !reply.overflowed()) return std::nullopt;
+  out_.clear();
+  return taken ? too_large() : failed_inside();
 }
 
 void Generation::send(const std::string& data) {
@@ -118,7 +142,14 @@ void Generation::send(const std::string& data) {
 }
 
 void Generation::finish() {
-  prepared_.reply->finish(&out_);
+  const bool whole = guarded("a reply", [&] {
+                       prepared_.reply->finish(&out_);
+                       return true;
+                     }).has_value();
+  if (!whole) {
+    out_.clear();
+    return fail(failed_inside());
+  }
   Responder* responder = responder_;
   if (prepared_.reply->streamed()) {
     send(out_);
@@ -132,10 +163,10 @@ void Generation::finish() {
   responder->respond(std::move(response));
 }
 
-void Generation::fail(const coordinator::RequestError& error) {
-  if (!begun_) return refuse(api_error(error));
+void Generation::fail(const ApiError& error) {
+  if (!begun_) return refuse(error);
   end_streams();
-  out_ += "data: " + error_body(api_error(error)) + "\n\n";
+  out_ += "data: " + error_body(error) + "\n\n";
   send(out_);
   Responder* responder = std::exchange(responder_, nullptr);
   responder->end_stream(/*whole=*/false);

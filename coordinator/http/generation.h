@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,7 +49,9 @@ class Generation final : public Exchange,
   void given_up() override;
 
  private:
-  void fail(const coordinator::RequestError& error);
+  // Appends what the messages become; or why the answer ends here.
+  std::optional<ApiError> take(int32_t prompt_idx, std::vector<v1::GenerateResponse> messages);
+  void fail(const ApiError& error);
   void finish();
   void send(const std::string& data);
   void end_streams();

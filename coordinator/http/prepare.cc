@@ -25,6 +25,7 @@ ReplyFacts reply_facts(const Doors& doors, std::string id, int64_t created,
   facts.stream = stream;
   facts.logprobs = logprobs;
   facts.eos_ids.assign(model.eos_token_ids().begin(), model.eos_token_ids().end());
+  facts.bytes_max = doors.limits.message_bytes_max;
   facts.tokenizer = doors.tokenizer;
   return facts;
 }
@@ -50,6 +51,11 @@ std::optional<ApiError> check_model(const Doors& doors, const std::string& model
   return error;
 }
 
+CompletionLimits completion_limits(const Doors& doors) {
+  return {doors.limits.num_sequences_max, doors.admission.requests_max,
+          doors.admission.sequences_max};
+}
+
 ApiError no_chat() {
   return api_error(Error{Code::kUnimplemented,
                          "messages: this checkpoint has no chat template, expected "
@@ -63,7 +69,8 @@ Preparation prepare_completion(const Doors& doors, const std::string& body, std:
   Json json;
   if (auto error = parse_body(body, &json)) return refused(std::move(*error));
   CompletionCall call;
-  if (auto error = read_completion(json, &call)) return refused(std::move(*error));
+  if (auto error = read_completion(json, completion_limits(doors), &call))
+    return refused(std::move(*error));
   Preparation preparation;
   Prepared& prepared = preparation.prepared;
   prepared.id = id;

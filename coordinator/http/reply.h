@@ -18,7 +18,8 @@ struct ReplyFacts {
   std::string fingerprint;
   StreamFields stream;
   bool logprobs = false;
-  std::vector<int32_t> eos_ids;                // not told as a stop_reason
+  std::vector<int32_t> eos_ids;   // not told as a stop_reason
+  int64_t bytes_max = INT64_MAX;  // of one body, or of what one message becomes in a stream
   const text::Tokenizer* tokenizer = nullptr;  // outlives the reply; nullptr: ids only
 };
 
@@ -32,6 +33,8 @@ class Reply {
   virtual bool streamed() const = 0;
   // One message of prompt `prompt_idx`. Prompt and error events append nothing.
   virtual void take(int32_t prompt_idx, v1::GenerateResponse message, std::string* out) = 0;
+  // More than `bytes_max` has come together: nothing further is taken, and it cannot be finished.
+  virtual bool overflowed() const = 0;
   // All prompts are done.
   virtual void finish(std::string* out) = 0;
 };

@@ -221,6 +221,29 @@ TEST(Chat, TheTemplatesRefusalIsTheClients) {
             std::string::npos);
 }
 
+TEST(Chat, OneBodyHasItsBoundAndAStreamHasNone) {
+  HttpDoor::Options options;
+  options.front.sessions.limits.message_bytes_max = 1'000;
+  HttpDoor door(options);
+  HttpClient client(door.address());
+
+  for (const std::string& text : {std::string(1'500, 'z'), "<think>" + std::string(1'500, 'z')}) {
+    Json request = saying(text);
+    const Answer refused = client.post("/v1/chat/completions", request);
+    EXPECT_EQ(refused.status, 400);
+    EXPECT_EQ(refused.json()["error"]["code"], "reply_too_large");
+
+    request["stream"] = true;
+    const Message whole = message_of(client.post("/v1/chat/completions", request));
+    EXPECT_EQ(whole.content.size() + whole.reasoning.size(), 1'500u);
+  }
+  Json scored = saying(std::string(100, 'z'));
+  scored["logprobs"] = true;
+  EXPECT_EQ(client.post("/v1/chat/completions", scored).status, 400);
+  scored["logprobs"] = false;
+  EXPECT_EQ(client.post("/v1/chat/completions", scored).status, 200);
+}
+
 TEST(Chat, WithoutATemplateThereIsNone) {
   HttpDoor::Options options;
   options.front.chat_template.clear();

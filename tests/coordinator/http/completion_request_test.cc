@@ -6,7 +6,7 @@ namespace mimo::http {
 namespace {
 
 std::optional<ApiError> read(const char* text, CompletionCall* call) {
-  return read_completion(Json::parse(text), call);
+  return read_completion(Json::parse(text), {64, 48, 100}, call);
 }
 
 std::string param_of(const char* text) {
@@ -51,6 +51,24 @@ TEST(CompletionRequest, EchoWithLogprobsAsksForThePromptsScores) {
   EXPECT_EQ(call.requests[0].stopping().max_tokens(), 1);
   EXPECT_TRUE(call.requests[0].response().has_prompt_candidates());
   EXPECT_TRUE(call.requests[0].response().has_output_candidates());
+}
+
+TEST(CompletionRequest, OutputsAreCountedBeforeTheyHavePlaces) {
+  for (const char* n : {"-1", "0", "65", "20000000", "-2147483648", "2147483647", "1e12"})
+    EXPECT_EQ(param_of((std::string(R"({"prompt": "a", "n": )") + n + "}").c_str()), "n") << n;
+  EXPECT_EQ(param_of(R"({"prompt": "a", "n": 64})"), "(taken)");
+}
+
+TEST(CompletionRequest, WhatIsNeverLetInTogetherIsRefused) {
+  const auto prompts = [](int32_t count, int32_t n) {
+    Json body = {{"prompt", std::vector<std::string>(static_cast<size_t>(count), "a")}, {"n", n}};
+    return param_of(body.dump().c_str());
+  };
+
+  EXPECT_EQ(prompts(48, 2), "(taken)");
+  EXPECT_EQ(prompts(48, 3), "n");
+  EXPECT_EQ(prompts(2, 51), "n");
+  EXPECT_EQ(prompts(49, 1), "prompt");
 }
 
 TEST(CompletionRequest, BadPromptsAreNamed) {

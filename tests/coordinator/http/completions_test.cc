@@ -179,6 +179,8 @@ TEST(Completions, RefusalsHaveOpenAisShapeAndNames) {
       {{{"temperature", 1000}}, 400, "temperature", ""},
       {{{"temperature", "hot"}}, 400, "temperature", ""},
       {{{"n", 0}}, 400, "n", ""},
+      {{{"n", -1}}, 400, "n", ""},
+      {{{"n", 20'000'000}}, 400, "n", ""},
       {{{"logprobs", 100}}, 400, "top_logprobs", ""},
       {{{"max_tokens", 100000}}, 400, "max_tokens", ""},
       {{{"prompt", std::string(5000, 'z')}}, 400, "", "context_length_exceeded"},
@@ -216,6 +218,42 @@ TEST(Completions, AFullServerSaysWhenToComeBack) {
   EXPECT_EQ(refused.json()["error"]["code"], "rate_limit_exceeded");
   door.front.engine.step(3);
   EXPECT_EQ(first.read().status, 200);
+}
+
+TEST(Completions, OneBodyHasItsBoundAndAStreamHasNone) {
+  HttpDoor::Options options;
+  options.front.sessions.limits.message_bytes_max = 10'000;
+  HttpDoor door(options);
+  HttpClient client(door.address());
+  Json request = {{"prompt", "hey"}, {"max_tokens", 3000}, {"n", 4}};
+
+  const Answer refused = client.post("/v1/completions", request);
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_EQ(refused.json()["error"]["code"], "reply_too_large");
+  EXPECT_EQ(refused.json()["error"]["param"], "stream");
+  EXPECT_TRUE(door.front.admission.wait_empty(std::chrono::seconds(10)));
+
+  request["stream"] = true;
+  EXPECT_EQ(told(client.post("/v1/completions", request), 3).text.size(), 3000u);
+  request["stream"] = false;
+  request["n"] = 3;
+  EXPECT_EQ(client.post("/v1/completions", request).status, 200);
+}
+
+TEST(Completions, AnEchoCountsOnceForEachOutput) {
+  HttpDoor::Options options;
+  options.front.sessions.limits.message_bytes_max = 10'000;
+  HttpDoor door(options);
+  HttpClient client(door.address());
+
+  for (const bool stream : {false, true}) {
+    const Answer refused = client.post("/v1/completions", {{"prompt", std::string(3000, 'z')},
+                                                           {"max_tokens", 1},
+                                                           {"n", 64},
+                                                           {"echo", true},
+                                                           {"stream", stream}});
+    EXPECT_EQ(refused.status, 400) << refused.body.substr(0, 500);
+  }
 }
 
 TEST(Completions, NoGroupIsUnavailable) {

@@ -141,6 +141,23 @@ TEST(Connection, TooMuchIsRefusedBeforeItIsRead) {
   EXPECT_EQ(header.read().status, 431);
 }
 
+TEST(Connection, WhatStandsBesideAChunkedBodyIsBounded) {
+  HttpDoor::Options options;
+  options.http.header_bytes_max = 2'000;
+  options.http.request_timeout_s = 2.0;
+  HttpDoor door(options);
+  const std::string head = "POST /tokenize HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+  for (const char* begun : {"1;", "2\r\n{}\r\n0\r\nX: ", "2;x=\"", "2\r\n{}\r\n1;x="}) {
+    HttpClient client(door.address());
+    ASSERT_TRUE(client.send(head + begun));
+    ASSERT_TRUE(client.send(std::string(40'000, 'a')));
+
+    EXPECT_EQ(client.read().status, 431) << begun;
+    EXPECT_TRUE(client.at_end());
+  }
+}
+
 TEST(Connection, DeepAndOddJsonIsRefused) {
   HttpDoor door;
   HttpClient client(door.address());

@@ -125,6 +125,21 @@ TEST(Endpoints, PathsAndMethodsThatAreNotThereAreNamed) {
   EXPECT_EQ(client.get("/version").status, 200);  // no body came between
 }
 
+TEST(Endpoints, WhatIsThrownEndsItsRequestAlone) {
+  HttpDoor::Options options;
+  options.readiness = []() -> coordinator::Readiness { throw std::bad_alloc(); };
+  HttpDoor door(options);
+  HttpClient client(door.address());
+
+  // On the loop, and on a reader's thread.
+  for (const char* path : {"/health", "/console/state"}) {
+    const Answer failed = client.get(path);
+    EXPECT_EQ(failed.status, 500) << path;
+    EXPECT_EQ(failed.json()["error"]["type"], "server_error");
+  }
+  EXPECT_EQ(client.get("/version").status, 200);
+}
+
 TEST(Endpoints, OnlyJsonIsTaken) {
   HttpDoor door;
   HttpClient client(door.address());

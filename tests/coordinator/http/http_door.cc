@@ -8,11 +8,14 @@ HttpDoor::HttpDoor(const Options& wanted) : front(wanted.front) {
               front.tokenizer.get(),
               front.prompter.get(),
               facts,
-              [this] { return front.server->readiness(); },
+              wanted.readiness,
               front.registry,
               front.clock,
+              wanted.front.sessions.limits,
+              wanted.front.admission,
               {{"full", {{"k", 100}, {"v", 50}}}, {"window", {{"k", 10}, {"v", 5}}}},
               "auto"};
+  if (!doors.readiness) doors.readiness = [this] { return front.server->readiness(); };
   server = HttpServer::create(wanted.http, std::move(doors)).value();
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -13,6 +14,7 @@ namespace mimo::http {
 struct HttpDoorOptions {
   coordinator::FrontDoor::Options front = coordinator::FrontDoor::with_chat();
   HttpServer::Options http;
+  std::function<coordinator::Readiness()> readiness;  // empty: the front door's
 };
 
 // The HTTP door over a SmallEngine, which says what its prompt said; "<end>" ends it.
