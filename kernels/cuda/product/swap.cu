@@ -107,18 +107,34 @@ __device__ void produce(const SwapArgs& p, uint32_t shared, Units units) {
   }
 }
 
-// A stage's products: 128 columns by 64 rows of each warpgroup. `tokens` are those of its block.
+// Where a warpgroup's operands begin, as wgmma takes them; what lies `bytes` further is at
+// operand + (bytes >> 4). Made once, from words that are known to be a whole warp's: made anew,
+// each takes a dozen instructions.
+struct Operands {
+  __device__ __forceinline__ Operands(const SwapShape& shape, uint32_t shared) {
+    const uint32_t group = __shfl_sync(~0u, threadIdx.x / 128, 0);
+    weights = device::operand_128b(shared + group * (kSwapStageBytes / 2));
+    tokens = device::operand_128b(shared + shape.tokens_at);
+  }
+
+  uint64_t weights;  // of stage 0
+  uint64_t tokens;   // of column block 0
+};
+
+// A stage's products: 128 columns by 64 rows of each warpgroup, and the tokens of column block
+// `block` of the slice.
 template <typename Tile>
-__device__ __forceinline__ void start_stage(const Ring& ring, uint32_t tokens, bool first,
-                                            float (&into)[Tile::kSums]) {
-  const uint32_t weights = ring.stage() + threadIdx.x / 128 * (kSwapStageBytes / 2);
+__device__ __forceinline__ void start_stage(const Ring& ring, const Operands& operands,
+                                            int32_t block, bool first, float (&into)[Tile::kSums]) {
+  const uint64_t weights = operands.weights + ring.at * (kSwapStageBytes >> 4);
+  const uint64_t tokens = operands.tokens + block * (Tile::kTokens * kColumnBlockBytes >> 4);
   device::wait_parity(ring.full(), ring.parity);
   device::hold(into);
   device::wgmma_begin();
 #pragma unroll
   for (int step = 0; step < kColumnBlockBytes / 32; ++step) {
-    const uint64_t a = device::operand_128b(weights + step * 32);
-    const uint64_t b = device::operand_128b(tokens + step * 32);
+    const uint64_t a = weights + step * (32 >> 4);
+    const uint64_t b = tokens + step * (32 >> 4);
     if constexpr (Tile::kFp8) {
       wgmma_e4m3(into, a, b, step > 0);
     } else {
@@ -153,15 +169,14 @@ __device__ __forceinline__ void add_scaled(const float* token_scales, float2 sca
 
 // kCount column blocks of FP8, all under way at once: one is scaled while the next are multiplied.
 template <typename Tile, int kCount>
-__device__ __forceinline__ void multiply_blocks(Ring& ring, int32_t block, uint32_t tokens,
+__device__ __forceinline__ void multiply_blocks(Ring& ring, int32_t block, const Operands& operands,
                                                 const float* token_scales, const RowScales& scales,
                                                 float (&total)[Tile::kSums]) {
   float sums[kCount][Tile::kSums] = {};
   uint32_t empty[kCount];
 #pragma unroll
   for (int b = 0; b < kCount; ++b) {
-    start_stage<Tile>(ring, tokens + (block + b) * Tile::kTokens * kColumnBlockBytes, true,
-                      sums[b]);
+    start_stage<Tile>(ring, operands, block + b, true, sums[b]);
     empty[b] = ring.empty();
     ring.advance();
   }
@@ -178,7 +193,7 @@ __device__ __forceinline__ void multiply_blocks(Ring& ring, int32_t block, uint3
 
 // A unit's column blocks.
 template <typename Tile>
-__device__ __forceinline__ void multiply_unit(Ring& ring, int32_t blocks, uint32_t tokens,
+__device__ __forceinline__ void multiply_unit(Ring& ring, int32_t blocks, const Operands& operands,
                                               const float* token_scales, const RowScales& scales,
                                               float (&total)[Tile::kSums]) {
   int32_t block = 0;
@@ -186,16 +201,15 @@ __device__ __forceinline__ void multiply_unit(Ring& ring, int32_t blocks, uint32
     constexpr int32_t kAtOnce = Tile::kTokens <= 16 ? 4 : 2;
     if (ring.count >= kAtOnce) {
       for (; block + kAtOnce <= blocks; block += kAtOnce) {
-        multiply_blocks<Tile, kAtOnce>(ring, block, tokens, token_scales, scales, total);
+        multiply_blocks<Tile, kAtOnce>(ring, block, operands, token_scales, scales, total);
       }
     }
     for (; block < blocks; ++block) {
-      multiply_blocks<Tile, 1>(ring, block, tokens, token_scales, scales, total);
+      multiply_blocks<Tile, 1>(ring, block, operands, token_scales, scales, total);
     }
   } else {
     for (; block < blocks; ++block) {
-      start_stage<Tile>(ring, tokens + block * Tile::kTokens * kColumnBlockBytes, block == 0,
-                        total);
+      start_stage<Tile>(ring, operands, block, block == 0, total);
       end_stage<0>(ring.empty(), total);
       ring.advance();
     }
@@ -222,7 +236,8 @@ __device__ __forceinline__ void store_tile(const SwapArgs& args, int32_t unit, T
 // sums of warps [r, r + 1) * 8 / k_split of the unit, which the same warps of all blocks send it;
 // all its warps share that work. The `turn`-th unit uses buffer turn % 2. A block sends to a buffer
 // again two units later: in between it had to wait for sums that its receiver sent after the
-// barrier below, and so after reading.
+// barrier below, and so after reading. Each block waits for all sums that are sent to it, so that
+// nobody sends to one that is gone.
 template <typename Tile>
 __device__ __forceinline__ void finish_split(const SwapArgs& p, int32_t unit, TokenTile tile,
                                              uint32_t turn, float (&total)[Tile::kSums],
@@ -281,6 +296,7 @@ __device__ void multiply(const SwapArgs& p, uint8_t* shared, Units units) {
   const float* const token_scales =
       shared_part<float>(shared, p.shape.token_scales_at) + threadIdx.x % 4 * 2;
   Ring ring(p.shape, base);
+  const Operands operands(p.shape, base);
   const int32_t per_tile = p.stream.units_per_tile;
   int32_t tile_idx = units.begin / per_tile;
   int32_t unit = units.begin - tile_idx * per_tile;
@@ -302,8 +318,7 @@ __device__ void multiply(const SwapArgs& p, uint8_t* shared, Units units) {
     if (enters) next.tile = tokens_of(p.stream, tile_idx + 1);
     if constexpr (Tile::kFp8) scales.advance(p.stream, i);
     float total[Tile::kSums] = {};
-    multiply_unit<Tile>(ring, slice.end - slice.begin, base + p.shape.tokens_at, token_scales,
-                        scales, total);
+    multiply_unit<Tile>(ring, slice.end - slice.begin, operands, token_scales, scales, total);
     if (enters) next.find_rows(p.stream);
     if (p.shape.k_split == 1) {
       store_tile<Tile>(p, unit, tile, total, shared);
@@ -332,7 +347,10 @@ __global__ void __launch_bounds__(kThreads, 1) swap_kernel(const __grid_constant
     init_barriers(p.shape, base);
   }
   if (p.shape.k_split > 1) {
-    cluster_barrier();
+    // The barriers are known to the cluster: init_barriers().
+    __syncwarp();
+    cluster_arrive_relaxed();
+    cluster_wait();
   } else {
     __syncthreads();
   }
@@ -343,8 +361,6 @@ __global__ void __launch_bounds__(kThreads, 1) swap_kernel(const __grid_constant
   } else if (threadIdx.x == kSwapMathThreads) {
     produce(p, base, units);
   }
-  // Nobody sends to a block that is gone.
-  if (p.shape.k_split > 1) cluster_barrier();
 #endif
 }
 
