@@ -108,8 +108,8 @@ __device__ void produce(const SwapArgs& p, uint32_t shared, Units units) {
 }
 
 // Where a warpgroup's operands begin, as wgmma takes them; what lies `bytes` further is at
-// operand + (bytes >> 4). Made once, from words that are known to be a whole warp's: made anew,
-// each takes a dozen instructions.
+// operand + (bytes >> 4). Made once, and what is added comes from a shuffle, so that the compiler
+// knows it to be the whole warp's: otherwise each product is preceded by some 15 instructions.
 struct Operands {
   __device__ __forceinline__ Operands(const SwapShape& shape, uint32_t shared) {
     const uint32_t group = __shfl_sync(~0u, threadIdx.x / 128, 0);
@@ -126,8 +126,10 @@ struct Operands {
 template <typename Tile>
 __device__ __forceinline__ void start_stage(const Ring& ring, const Operands& operands,
                                             int32_t block, bool first, float (&into)[Tile::kSums]) {
-  const uint64_t weights = operands.weights + ring.at * (kSwapStageBytes >> 4);
-  const uint64_t tokens = operands.tokens + block * (Tile::kTokens * kColumnBlockBytes >> 4);
+  const uint64_t weights =
+      operands.weights + __shfl_sync(~0u, ring.at, 0) * (kSwapStageBytes >> 4);
+  const uint64_t tokens = operands.tokens +
+                          __shfl_sync(~0u, block, 0) * (Tile::kTokens * kColumnBlockBytes >> 4);
   device::wait_parity(ring.full(), ring.parity);
   device::hold(into);
   device::wgmma_begin();
