@@ -73,7 +73,17 @@ __device__ __forceinline__ void load_box_5d(uint32_t to, const CUtensorMap& map,
       : "memory");
 }
 
-// The same, to the same place in all blocks of `mask`, each of whose barriers counts its bytes.
+// The same box to the L2 alone.
+__device__ __forceinline__ void ask_for_box_5d(const CUtensorMap& map, int32_t x, int32_t y,
+                                               int32_t z) {
+  asm volatile(
+      "cp.async.bulk.prefetch.tensor.5d.L2.global.tile [%0, {%1, %2, %2, %3, %4}];" ::"l"(&map),
+      "r"(x), "r"(0), "r"(y), "r"(z)
+      : "memory");
+}
+
+// The box of load_box_5d(), to the same place in all blocks of `mask`, each of whose barriers
+// counts its bytes.
 __device__ __forceinline__ void share_box_5d(uint32_t to, const CUtensorMap& map, int32_t x,
                                              int32_t y, int32_t z, uint32_t barrier, uint16_t mask,
                                              uint64_t policy) {

@@ -52,7 +52,7 @@ bool ProductOps::State::swap_experts(const ExpertsParams& p) {
   params.num_tokens = num_pairs;
   params.plan = &plan;
   params.pairs_div = p.experts_per_token;
-  swap->run(params, *first);
+  swap->run(params, *first, product::nearly_all_busy(num_tiles, gate_up.count));
 
   params = stream_params({.values = middle}, down);
   params.out = expert_out;

@@ -83,12 +83,27 @@ __device__ __forceinline__ void init_barriers(const SwapShape& shape, uint32_t s
   device::fence_barriers();
 }
 
-// One thread: all stages of all units.
+// One thread, before it is known which matrices have tokens: the L2 is asked for the boxes that are
+// this block's first if all have a tile.
+__device__ void ask_ahead(const SwapArgs& p) {
+  const Slice slice = slice_of(p.shape, slice_of_block(p.shape));
+  const int32_t first = units_of_cluster(p, p.guessed_tiles).begin;
+  const int32_t end = min(slice.begin + kSwapAskedAhead, slice.end);
+  for (int32_t block = slice.begin; block < end; ++block) {
+    ask_for_box_5d(p.w_map, block * kColumnBlockBytes,
+                   first % p.stream.units_per_tile * (kSwapRows / kStreamRows),
+                   first / p.stream.units_per_tile);
+  }
+}
+
+// One thread: all stages of all units, at most p.window of them on their way.
 __device__ void produce(const SwapArgs& p, uint32_t shared, Units units) {
   const Slice slice = slice_of(p.shape, slice_of_block(p.shape));
   const uint64_t policy = evict_first_policy();
   const bool heads = p.stream.out_kind == StreamOut::kQkv;
   Ring ring(p.shape, shared);
+  Ring oldest = ring;  // of those on their way
+  int32_t on_way = 0;
   int32_t tile_at = -1;
   int32_t expert = 0;
   for (int32_t i = units.begin; i < units.end; ++i) {
@@ -99,10 +114,16 @@ __device__ void produce(const SwapArgs& p, uint32_t shared, Units units) {
     const int32_t y = heads ? 0 : unit * (kSwapRows / kStreamRows);
     const int32_t z = heads ? unit * 2 : expert;
     for (int32_t block = slice.begin; block < slice.end; ++block) {
+      if (on_way == p.window) {
+        device::wait_parity(oldest.full(), oldest.parity);
+        oldest.advance();
+        --on_way;
+      }
       device::wait_parity(ring.empty(), ring.parity ^ 1);
       device::arrive_expecting(ring.full(), kSwapStageBytes);
       load_box_5d(ring.stage(), p.w_map, block * kColumnBlockBytes, y, z, ring.full(), policy);
       ring.advance();
+      ++on_way;
     }
   }
 }
@@ -126,10 +147,9 @@ struct Operands {
 template <typename Tile>
 __device__ __forceinline__ void start_stage(const Ring& ring, const Operands& operands,
                                             int32_t block, bool first, float (&into)[Tile::kSums]) {
-  const uint64_t weights =
-      operands.weights + __shfl_sync(~0u, ring.at, 0) * (kSwapStageBytes >> 4);
-  const uint64_t tokens = operands.tokens +
-                          __shfl_sync(~0u, block, 0) * (Tile::kTokens * kColumnBlockBytes >> 4);
+  const uint64_t weights = operands.weights + __shfl_sync(~0u, ring.at, 0) * (kSwapStageBytes >> 4);
+  const uint64_t tokens =
+      operands.tokens + __shfl_sync(~0u, block, 0) * (Tile::kTokens * kColumnBlockBytes >> 4);
   device::wait_parity(ring.full(), ring.parity);
   device::hold(into);
   device::wgmma_begin();
@@ -356,8 +376,10 @@ __global__ void __launch_bounds__(kThreads, 1) swap_kernel(const __grid_constant
   } else {
     __syncthreads();
   }
+  if (p.guessed_tiles > 0 && threadIdx.x == kSwapMathThreads) ask_ahead(p);
   if (p.stream.tiles != nullptr && !p.stream.plan_is_ready) device::wait_for_inputs();
-  const Units units = units_of_cluster(p);
+  const Units units =
+      units_of_cluster(p, p.stream.tiles != nullptr ? __ldcg(p.stream.num_tiles) : 1);
   if (threadIdx.x < kSwapMathThreads) {
     multiply<Tile>(p, shared, units);
   } else if (threadIdx.x == kSwapMathThreads) {
@@ -509,7 +531,7 @@ const CUtensorMap& SwapStream::weight_map(const StreamParams& p) {
   return made_.insert_or_assign(p.w.values, Made{p.w, p.out_kind, map}).first->second.map;
 }
 
-void SwapStream::run(const StreamParams& params, const SwapShape& shape) {
+void SwapStream::run(const StreamParams& params, const SwapShape& shape, bool all_busy) {
   if (params.num_tokens == 0 || params.w.rows == 0) return;
   CHECK(maps_.has_value());
   CHECK(params.plan != nullptr || params.num_tokens <= shape.token_rows);
@@ -522,6 +544,8 @@ void SwapStream::run(const StreamParams& params, const SwapShape& shape) {
   args.w_map = weight_map(p);
   args.stream = stream_args(p);
   args.shape = shape;
+  args.window = p.plan != nullptr ? std::min(kSwapWindow, shape.stages) : shape.stages;
+  args.guessed_tiles = all_busy && p.plan != nullptr && !p.plan_is_ready ? p.w.count : 0;
   args.stores_vectors = (p.out_kind == StreamOut::kBf16 || p.out_kind == StreamOut::kSiluMul) &&
                         reinterpret_cast<uintptr_t>(p.out) % 16 == 0;
   const int64_t tiles_max =

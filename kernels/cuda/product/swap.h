@@ -33,8 +33,10 @@ class SwapStream {
   std::optional<SwapShape> choose(const DeviceMatrix& w, StreamOut out_kind,
                                   const QkvTarget* target, int32_t token_rows, double num_tiles,
                                   bool shares = false) const;
-  // `shape` from choose(); params.shape is not read. Not grouped: one tile of tokens.
-  void run(const StreamParams& params, const SwapShape& shape);
+  // `shape` from choose(); params.shape is not read. Not grouped: one tile of tokens. `all_busy`:
+  // nearly all of the weight's matrices have tokens, so that their first boxes are asked for before
+  // the plan is there.
+  void run(const StreamParams& params, const SwapShape& shape, bool all_busy = false);
 
  private:
   struct Made {

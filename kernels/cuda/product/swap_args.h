@@ -12,6 +12,8 @@ struct SwapArgs {
   CUtensorMap w_map;  // PairedRows
   StreamArgs stream;
   SwapShape shape;
+  int32_t window = 0;           // boxes of a block that are on their way at once, at most
+  int32_t guessed_tiles = 0;    // before the plan is there; 0: no guess
   bool stores_vectors = false;  // results as whole 16 bytes, where they are not split
 };
 

@@ -108,6 +108,8 @@ bool worth_sharing(double num_tiles) {
   return num_tiles <= kTilesFew;
 }
 
+bool nearly_all_busy(double num_tiles, int32_t count) { return num_tiles >= 0.95 * count; }
+
 int32_t swap_token_rows(int64_t num_tokens) {
   for (int32_t rows = 8; rows <= kSwapTokensMax; rows *= 2) {
     if (num_tokens <= rows) return rows;

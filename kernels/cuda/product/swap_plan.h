@@ -16,6 +16,11 @@ constexpr int32_t kSwapStageBytes = kSwapRows * kColumnBlockBytes;
 constexpr int32_t kSwapTokensMax = 64;
 constexpr int32_t kSwapTurnBytes = 16 * 32;  // of a warp: sixteen tokens' results on their way out
 constexpr int32_t kSwapSplitMax = 4;
+// Boxes of a grouped product that are on their way to a block at once. They keep the memory busy;
+// with all of a ring's, whatever else is read (scales, tokens, what other kernels need) waits some
+// 6 us behind them, and blocks end further apart. H200, 16 and 256 tokens' experts: 3 155 + 417 us.
+constexpr int32_t kSwapWindow = 5;
+constexpr int32_t kSwapAskedAhead = 6;  // boxes that a block asks for before the plan is there
 constexpr int32_t kSwapBlocksMax = 32;  // of a slice, with FP8: each lane keeps a block's scale
 
 // A cluster of `k_split` blocks takes units of 128 weight rows by one tile of tokens, one behind
@@ -85,6 +90,9 @@ int32_t shared_half(int32_t shared_bytes_max);
 // room: they are so short that a deeper ring has no use. Not for dense products: 4096 x 2048 bf16
 // by one token takes an H200 8.3 us so, and 6.3 us with the whole SM.
 bool worth_sharing(double num_tiles);
+
+// Whether so few of `count` matrices are without a tile that guessing them all busy pays.
+bool nearly_all_busy(double num_tiles, int32_t count);
 
 // The tile that holds `num_tokens`: 8, 16, 32, 64; 0 where there is none.
 int32_t swap_token_rows(int64_t num_tokens);

@@ -9,14 +9,13 @@
 // What a unit of the swapped products is: its tile, its weight rows and their scales.
 namespace mimo::kernels::cuda::product {
 
-// The units [begin, end) of a cluster, in the order of the tiles.
+// The units [begin, end) of a cluster, in the order of the tiles, if there are so many of them.
 struct Units {
   int32_t begin;
   int32_t end;
 };
-__device__ __forceinline__ Units units_of_cluster(const SwapArgs& p) {
-  const int64_t tiles = p.stream.tiles != nullptr ? __ldcg(p.stream.num_tiles) : 1;
-  const int64_t count = tiles * p.stream.units_per_tile;
+__device__ __forceinline__ Units units_of_cluster(const SwapArgs& p, int32_t tiles) {
+  const int64_t count = int64_t{tiles} * p.stream.units_per_tile;
   const int64_t clusters = gridDim.x / p.shape.k_split;
   const int64_t i = blockIdx.x / p.shape.k_split;
   return {static_cast<int32_t>(i * count / clusters),

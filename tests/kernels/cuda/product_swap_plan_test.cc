@@ -94,6 +94,13 @@ TEST(SharedHalf, TwoBlocksFitAnSm) {
   EXPECT_GE(choose_swap(p, 8, experts_busy(8, 256))->stages, 6);
 }
 
+TEST(NearlyAllBusy, FromSomeThreePairsAMatrix) {
+  EXPECT_FALSE(nearly_all_busy(experts_busy(128, 256), 256));
+  EXPECT_FALSE(nearly_all_busy(experts_busy(512, 256), 256));
+  EXPECT_TRUE(nearly_all_busy(experts_busy(1024, 256), 256));
+  EXPECT_TRUE(nearly_all_busy(experts_busy(2048, 256), 256));
+}
+
 TEST(SwapExpertRows, RoomForMoreThanTheMean) {
   EXPECT_EQ(swap_expert_rows(8 / 256.0), 8);
   EXPECT_EQ(swap_expert_rows(2), 8);
