@@ -19,7 +19,7 @@ constexpr int32_t kSwapSplitMax = 4;
 // Boxes of a grouped product that are on their way to a block at once, at most. So many keep the
 // memory busy; behind a whole ring of them whatever else is read (scales, tokens, what the kernels
 // beside need) waits some 6 us. H200, experts of 16 tokens: 3 boxes 165 us, 4 to 6 155, 12 158.
-constexpr int32_t kSwapWindow = 5;
+constexpr int32_t kSwapWindow = 4;
 constexpr int32_t kSwapAskedAhead = 6;  // boxes that a block asks for before the plan is there
 constexpr int32_t kSwapBlocksMax = 32;  // of a slice, with FP8: each lane keeps a block's scale
 
