@@ -224,6 +224,7 @@ Result<void> bench_case(const Case& of, const std::vector<Variant>& variants) {
 int run(const std::string& only, const std::string& case_filter) {
   const std::vector<Variant> decode = {{"default", {}},
                                        {"mma_sync", {.wish = "mma_sync"}},
+                                       {"invariant", {.batch_invariant = true}},
                                        {"cost 0", {.wish = "tma", .unit_cost = 0}}};
   const std::vector<Variant> prompt = {{"mma_sync", {.wish = "mma_sync"}},
                                        {"wgmma_sm90", {.wish = "wgmma_sm90"}}};

@@ -17,11 +17,10 @@ constexpr int32_t kWindowKeysMax = 144;
 // Fewer keys are not worth a split: their merge costs as much as their reading. Untuned.
 constexpr int32_t kSplitKeysMin = 128;
 // The batch-invariant mode's: a sequence is cut by its own length alone, into at most so many
-// splits of at least so many keys. H200, one full layer, us, with 256, 512 and 1024 keys: 1 run of
-// 4k 16.4, 20.7, 33.8; 64 runs 76, 68, 57; 256 runs 237, 204, 197. With 64 splits 1 run of 32k
-// takes 30 instead of 36, 16 runs 122 instead of 105.
+// splits of at least so many keys. H200, one full layer, us, with 256 and 512 keys: 1 run of 4k 12
+// and 16, 256 runs 227 and 203; 1 run of 32k 31, where 32 splits have 1024 keys each.
 constexpr int32_t kInvariantSplits = 32;
-constexpr int32_t kInvariantSplitKeys = 512;
+constexpr int32_t kInvariantSplitKeys = 256;
 
 // A row of a unit that blocks of the streaming kernel share is merged in so many parts.
 constexpr int32_t kMergeParts = 4;

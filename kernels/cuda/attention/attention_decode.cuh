@@ -21,7 +21,7 @@ __device__ __forceinline__ Split split_of(const AttentionArgs& p, const Attentio
   const int begin = unit.key_begin / kKeyBlock;
   const int num_blocks = (unit.key_end + kKeyBlock - 1) / kKeyBlock - begin;
   const int least = p.splits_max == 1 ? num_blocks : p.split_min;
-  const int share = max(least, (num_blocks + p.splits_max - 1) / p.splits_max);
+  const int share = max(1, max(least, (num_blocks + p.splits_max - 1) / p.splits_max));
   Split out;
   out.index = static_cast<int>(blockIdx.x);
   out.num = (num_blocks + share - 1) / share;
@@ -41,14 +41,23 @@ __device__ void attend(const AttentionArgs& p, const AttentionUnit& unit, const 
   const int part = warp / row_tiles;  // of Tile::kWarps / row_tiles, 16 row_tiles keys each
   const uint32_t ring = queries_at + Tile::kQueryBytes;
 
+  // Before the wait: lengths, tables and the keys of earlier steps. AttentionOps says why.
   uint32_t page_rows[Tile::kStages - 1];
 #pragma unroll
   for (int i = 0; i < Tile::kStages - 1; ++i)
     page_rows[i] = page_rows_of(p, unit, split.block_begin + i);
+  const int num_old = min(split.num_blocks, unit.position / kKeyBlock - split.block_begin);
+#pragma unroll
+  for (int i = 0; i < Tile::kStages - 1; ++i) {
+    if (i < num_old) {
+      copy_keys<Tile>(p, unit, split.block_begin + i, page_rows[i], ring + i * Tile::kStageBytes);
+    }
+  }
+  device::wait_for_inputs();
   copy_queries<Tile>(p, unit, 16 * row_tiles, queries_at);
 #pragma unroll
   for (int i = 0; i < Tile::kStages - 1; ++i) {
-    if (i < split.num_blocks) {
+    if (i >= num_old && i < split.num_blocks) {
       copy_keys<Tile>(p, unit, split.block_begin + i, page_rows[i], ring + i * Tile::kStageBytes);
     }
     copy_async_commit();
@@ -175,58 +184,103 @@ __device__ __forceinline__ bool arrive_last(int32_t* arrivals, int num) {
   return last;
 }
 
-template <typename Tile>
-__device__ void merge_splits(const AttentionArgs& p, const AttentionUnit& unit, int num_splits,
-                             int64_t first_partial, MergeWeights& weights) {
-  const int lane = threadIdx.x % 32;
-  for (int row = threadIdx.x / 32; row < unit.num_rows; row += Tile::kWarps) {
-    float2 stats[kSplitsMax / 32];
-    float maximum = sink_of(p, unit, row);
+// A row's splits, each lane's two: how they weigh.
+struct RowStats {
+  static constexpr int kEach = kSplitsMax / 32;
+  float2 of[kEach];  // maximum, total
+
+  __device__ __forceinline__ void load(const AttentionArgs& p, int64_t first_partial, int row,
+                                       int num_splits) {
 #pragma unroll
-    for (int j = 0; j < kSplitsMax / 32; ++j) {
-      const int split = lane + 32 * j;
+    for (int j = 0; j < kEach; ++j) {
+      const int split = static_cast<int>(threadIdx.x) % 32 + 32 * j;
       const int64_t at = (first_partial + split) * kDecodeTileRows + row;
-      stats[j] = make_float2(kNever, 0);
+      of[j] = make_float2(kNever, 0);
       if (split < num_splits) {
-        stats[j] = __ldcg(reinterpret_cast<const float2*>(p.partial_stats + at * 2));
+        of[j] = __ldcg(reinterpret_cast<const float2*>(p.partial_stats + at * 2));
       }
-      maximum = fmaxf(maximum, stats[j].x);
     }
+  }
+  __device__ __forceinline__ void weigh(float sink, float* weights) {
+    float maximum = sink;
+#pragma unroll
+    for (int j = 0; j < kEach; ++j) maximum = fmaxf(maximum, of[j].x);
     for (int o = 16; o > 0; o /= 2) {
       maximum = fmaxf(maximum, __shfl_xor_sync(kAllLanes, maximum, o));
     }
     const float base = finite(maximum);
     float total = 0;
 #pragma unroll
-    for (int j = 0; j < kSplitsMax / 32; ++j) {
-      stats[j].x = exp2_fast(stats[j].x - base);
-      total += stats[j].x * stats[j].y;
+    for (int j = 0; j < kEach; ++j) {
+      of[j].x = exp2_fast(of[j].x - base);
+      total += of[j].x * of[j].y;
     }
     for (int o = 16; o > 0; o /= 2) total += __shfl_xor_sync(kAllLanes, total, o);
-    total += exp2_fast(sink_of(p, unit, row) - base);
+    total += exp2_fast(sink - base);
     const float factor = total > 0 ? 1 / total : 0.f;
 #pragma unroll
-    for (int j = 0; j < kSplitsMax / 32; ++j) weights.of[row][lane + 32 * j] = stats[j].x * factor;
+    for (int j = 0; j < kEach; ++j) weights[threadIdx.x % 32 + 32 * j] = of[j].x * factor;
+  }
+};
+
+// Loads of several rows, and of several splits of several items, are under way at once: nothing
+// else is left to do.
+template <typename Tile>
+__device__ void merge_splits(const AttentionArgs& p, const AttentionUnit& unit, int num_splits,
+                             int64_t first_partial, MergeWeights& weights) {
+  constexpr int kRowsAhead = 4;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+#pragma unroll 1
+  for (int first = warp; first < unit.num_rows; first += kRowsAhead * Tile::kWarps) {
+    RowStats stats[kRowsAhead];
+#pragma unroll
+    for (int i = 0; i < kRowsAhead; ++i) {
+      const int row = first + i * Tile::kWarps;
+      stats[i].load(p, first_partial, row, row < unit.num_rows ? num_splits : 0);
+    }
+#pragma unroll
+    for (int i = 0; i < kRowsAhead; ++i) {
+      const int row = first + i * Tile::kWarps;
+      if (row < unit.num_rows) stats[i].weigh(sink_of(p, unit, row), weights.of[row]);
+    }
   }
   __syncthreads();
 
+  constexpr int kItems = 4;
   const int columns = p.v_dim / 4;
-  for (int i = threadIdx.x; i < unit.num_rows * columns; i += Tile::kThreads) {
-    const int row = i / columns;
-    const int column = (i - row * columns) * 4;
-    const float* from = p.partial_sums + (first_partial * kDecodeTileRows + row) * p.v_dim + column;
-    float x[4] = {};
+  const int num = unit.num_rows * columns;
+  const int64_t split_floats = int64_t{kDecodeTileRows} * p.v_dim;
+#pragma unroll 1
+  for (int first = threadIdx.x; first < num; first += kItems * Tile::kThreads) {
+    float x[kItems][4] = {};
+    int rows[kItems];
+    const float* from[kItems];
+#pragma unroll
+    for (int j = 0; j < kItems; ++j) {
+      const int item = min(first + j * Tile::kThreads, num - 1);
+      rows[j] = item / columns;
+      from[j] = p.partial_sums + (first_partial * kDecodeTileRows + rows[j]) * p.v_dim +
+                (item - rows[j] * columns) * 4;
+    }
 #pragma unroll 8
     for (int split = 0; split < num_splits; ++split) {
-      const float4 y = __ldcg(reinterpret_cast<const float4*>(from));
-      const float weight = weights.of[row][split];
-      x[0] += weight * y.x;
-      x[1] += weight * y.y;
-      x[2] += weight * y.z;
-      x[3] += weight * y.w;
-      from += int64_t{kDecodeTileRows} * p.v_dim;
+#pragma unroll
+      for (int j = 0; j < kItems; ++j) {
+        const float4 y = __ldcg(reinterpret_cast<const float4*>(from[j] + split * split_floats));
+        const float weight = weights.of[rows[j]][split];
+        x[j][0] += weight * y.x;
+        x[j][1] += weight * y.y;
+        x[j][2] += weight * y.z;
+        x[j][3] += weight * y.w;
+      }
     }
-    store_bf16(p.out + row_of(p, unit, row) * p.v_dim + column, x, 1.0f);
+#pragma unroll
+    for (int j = 0; j < kItems; ++j) {
+      const int item = first + j * Tile::kThreads;
+      if (item >= num) break;
+      store_bf16(p.out + row_of(p, unit, rows[j]) * p.v_dim + (item - rows[j] * columns) * 4, x[j],
+                 1.0f);
+    }
   }
 }
 
@@ -239,21 +293,19 @@ __global__ void __launch_bounds__(Tile::kThreads)
   static_assert(sizeof(MergeWeights) <= Tile::kStages * Tile::kStageBytes, "they share memory");
   extern __shared__ __align__(128) uint8_t attention_shared[];
   device::let_next_start();
-  device::wait_for_inputs();
 
   const int run = static_cast<int>(blockIdx.z);
   const int head = static_cast<int>(blockIdx.y) % p.kv_heads;
   const int first = static_cast<int>(blockIdx.y) / p.kv_heads * kDecodeTileRows;
   const RunPlace place = place_of(p, run);
-  if (place.rows > kDecodeRowsMax) return;
   const AttentionUnit unit = unit_at(p, place, run, head, first, kDecodeTileRows);
-  if (unit.num_rows <= 0) return;
-  if (unit.key_end <= 0) {
-    if (blockIdx.x == 0) write_zeros<Tile>(p, unit);
+  const bool here = place.rows <= kDecodeRowsMax && unit.num_rows > 0;
+  const Split split = split_of(p, unit);
+  if (!here || unit.key_end <= 0 || split.num_blocks == 0) {
+    device::wait_for_inputs();
+    if (here && unit.key_end <= 0 && blockIdx.x == 0) write_zeros<Tile>(p, unit);
     return;
   }
-  const Split split = split_of(p, unit);
-  if (split.num_blocks == 0) return;
 
   const int row_tiles = unit.num_rows <= 16 ? 1 : unit.num_rows <= 32 ? 2 : 4;
   RowSums<Tile> sums;

@@ -171,15 +171,16 @@ void AttentionOps::decode(const AttentionParams& p, AttentionArgs args) {
   const DecodePlan plan = plan_decode(p, context_.num_sms(), tuning_);
   args.splits_max = plan.splits_max;
   args.split_min = plan.split_min;
-  CHECK_LE(plan.deep_ring ? kernel.deep_decode_bytes : kernel.decode_bytes,
-           context_.shared_bytes_max());
+  CHECK_LE(kernel.decode_bytes, context_.shared_bytes_max());
+  // The ring's depth changes no order of sums.
+  const bool deep_ring = plan.deep_ring && kernel.deep_decode_bytes <= context_.shared_bytes_max();
   CHECK(plan.runs_a_launch >= p.runs.num_runs || p.runs.slot != nullptr);
   for (int32_t first = 0; first < p.runs.num_runs; first += plan.runs_a_launch) {
     const int32_t count = std::min(plan.runs_a_launch, p.runs.num_runs - first);
     kernel.decode(args,
                   {static_cast<unsigned>(plan.splits_max),
                    static_cast<unsigned>(plan.tiles * p.kv.kv_heads), static_cast<unsigned>(count)},
-                  plan.deep_ring, context_.stream());
+                  deep_ring, context_.stream());
     args.row_begin += count;
     args.context += count;
     if (args.slot != nullptr) args.slot += count;

@@ -30,6 +30,7 @@ DecodePlan plan_decode(const AttentionParams& p, int32_t num_sms, const DecodeTu
     const int64_t splits = ceil_div(keys_max, kInvariantSplitKeys);
     plan.splits_max = static_cast<int32_t>(std::min<int64_t>(splits, kInvariantSplits));
     plan.split_min = kInvariantSplitKeys / kKeyBlock;
+    plan.deep_ring = int64_t{plan.units} * plan.splits_max <= num_sms;
     const int32_t partials_a_run = plan.tiles * p.kv.kv_heads * plan.splits_max;
     if (plan.splits_max > 1) {
       plan.runs_a_launch = static_cast<int32_t>(

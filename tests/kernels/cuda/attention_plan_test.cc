@@ -47,6 +47,14 @@ TEST(AttentionPlan, AShortWindowNeedsNoDeepRing) {
   EXPECT_TRUE(plan_decode(p, kSms, deep).deep_ring);
 }
 
+TEST(AttentionPlan, FewInvariantPartsHaveADeepRing) {
+  const DecodeTuning tuning = {.batch_invariant = true};
+  EXPECT_TRUE(plan_decode(step(1, 1, 4096), kSms, tuning).deep_ring);
+  EXPECT_TRUE(plan_decode(step(4, 1, 32768), kSms, tuning).deep_ring);
+  EXPECT_FALSE(plan_decode(step(5, 1, 32768), kSms, tuning).deep_ring) << "two blocks share an SM";
+  EXPECT_FALSE(plan_decode(step(1, 1, 4096), kSms, {}).deep_ring);
+}
+
 TEST(AttentionPlan, PartialResultsFitTheWorkspace) {
   for (const int32_t num_runs : {1, 2, 3, 7, 16, 33, 100, 131, 132, 133, 264, 265, 1000}) {
     for (const int32_t rows : {1, 2, 4, 5, 8, 100}) {
