@@ -151,33 +151,27 @@ __device__ __forceinline__ void cut_weights(const float* weights, int32_t step, 
   }
 }
 
-// totals += the sums of the block's tile over the warpgroup's columns. weights: the lane's first,
-// and the copies are the thread's newest but those of the tokens.
+// totals += the sums of the block's tile over the warpgroup's columns. weights: the lane's first;
+// those of step 0 are cut. The tensor cores have two steps to do while one is cut, and the other
+// warpgroup's while this one adds up.
 template <typename T>
 __device__ __forceinline__ void sum_columns(const Place& place, const float* weights,
-                                            uint32_t slices, float (&totals)[T::kSums]) {
+                                            uint32_t slices, Parts (&parts)[kSliceSteps],
+                                            float (&totals)[T::kSums]) {
   uint64_t operand = device::operand_128b(slices);
-  // Few instructions: each of them comes from memory in every launch.
-  Parts parts[2];
   float sums[T::kSums] = {};
-  device::copy_async_wait<T::kSlices>();
-  __syncwarp();
-  cut_weights<T>(weights, 0, parts[0]);
-  int32_t next = 1;
 #pragma unroll 1
   for (int32_t slice = 0; slice < T::kSlices; ++slice) {
     wait_for_copies<T::kSlices>(slice);
     device::fence_shared_for_async();
     product::part_barrier(1 + place.group, kGroupThreads);
-#pragma unroll 1
-    for (int32_t i = 0; i < kSliceSteps; i += 2) {
 #pragma unroll
-      for (int32_t j = 0; j < 2; ++j) {
-        multiply_parts(sums, parts[j], operand, slices, i + j, i + j > 0);
-        wait_but_newest(parts[1 - j]);
-        if (next < T::kSteps) cut_weights<T>(weights, next, parts[1 - j]);
-        ++next;
-      }
+    for (int32_t i = 0; i < kSliceSteps; ++i) {
+      multiply_parts(sums, parts[i], operand, slices, i, i > 0);
+      Parts& next = parts[(i + 1) % kSliceSteps];
+      wait_but_newest<2>(next);
+      const int32_t step = slice * kSliceSteps + i + 1;
+      if (step < T::kSteps) cut_weights<T>(weights, step, next);
     }
     // Tensor cores cut what falls off, so no sum there takes more than a slice.
     wait_for_sums(sums);
@@ -296,14 +290,18 @@ __global__ void __launch_bounds__(kRouteThreads, kRegisterShares)
       reinterpret_cast<float*>(memory + T::kWeightsAt) + place.warp * T::kWarpWeights;
   load_weights<T>(p, place, device::shared_address(warp_weights));
   start_finish(work, memory + T::kBiasAt);
+  const float* const weights = warp_weights + place.lane / 4 * T::kWeightPitch + place.lane % 4 * 2;
+  device::copy_async_wait<0>();
+  __syncwarp();
+  Parts parts[kSliceSteps];
+  cut_weights<T>(weights, 0, parts[0]);
   device::wait_for_inputs();
 
   const uint32_t slices = base + static_cast<uint32_t>(place.group * T::kSlices * T::kSliceBytes);
   load_tokens<T>(p, place, slices);
   auto runs = find_run<kTogether>(work);
   float totals[T::kSums] = {};
-  sum_columns<T>(place, warp_weights + place.lane / 4 * T::kWeightPitch + place.lane % 4 * 2,
-                 slices, totals);
+  sum_columns<T>(place, weights, slices, parts, totals);
   find_context(work, runs);
   product::cluster_wait();
   send_sums<T>(place, totals, memory, rank);

@@ -75,11 +75,19 @@ __device__ __forceinline__ uint32_t* box_scores(const RouteWork& work, int32_t t
   return work.score_box + row * work.cut.score_pitch + expert;
 }
 
-// The sums of some tokens, those that are not -1, over the boxes, at most kBoxes, in their order.
-// Each word is taken once.
+// What is chosen for, kTokens at once; -1: none.
+template <int kTokens>
+struct TokensAtOnce {
+  int32_t token[kTokens];
+  bool is_padding[kTokens];
+  float sum[kTokens];  // of the thread's expert
+};
+
+// Sums over the boxes, at most kBoxes, in their order, of those tokens that there are. Each word is
+// taken once.
 template <int kBoxes, int kTokens>
-__device__ __forceinline__ void take_sums(const RouteWork& work, const int32_t (&tokens)[kTokens],
-                                          int32_t expert, float (&sums)[kTokens]) {
+__device__ __forceinline__ void take_sums(const RouteWork& work, TokensAtOnce<kTokens>& tokens,
+                                          int32_t expert) {
   const int32_t pitch = work.cut.score_pitch;
   uint32_t words[kTokens][kBoxes];
   bool all = false;
@@ -87,10 +95,10 @@ __device__ __forceinline__ void take_sums(const RouteWork& work, const int32_t (
     all = true;
 #pragma unroll
     for (int32_t t = 0; t < kTokens; ++t) {
-      const uint32_t* const at = box_scores(work, tokens[t], 0, expert);
+      const uint32_t* const at = box_scores(work, tokens.token[t], 0, expert);
 #pragma unroll
       for (int32_t b = 0; b < kBoxes; ++b) {
-        const bool there = b < work.cut.boxes && tokens[t] >= 0;
+        const bool there = b < work.cut.boxes && tokens.token[t] >= 0;
         words[t][b] = there ? peek(at + b * pitch) : score_word(0);
       }
     }
@@ -102,13 +110,13 @@ __device__ __forceinline__ void take_sums(const RouteWork& work, const int32_t (
   }
 #pragma unroll
   for (int32_t t = 0; t < kTokens; ++t) {
-    sums[t] = 0;
-    if (tokens[t] < 0) continue;
-    uint32_t* const at = box_scores(work, tokens[t], 0, expert);
+    if (tokens.token[t] < 0) continue;
+    tokens.sum[t] = 0;
+    uint32_t* const at = box_scores(work, tokens.token[t], 0, expert);
 #pragma unroll
     for (int32_t b = 0; b < kBoxes; ++b) {
       if (b >= work.cut.boxes) break;
-      sums[t] += word_score(words[t][b]);
+      tokens.sum[t] += word_score(words[t][b]);
       put(at + b * pitch, 0);
     }
   }
@@ -116,119 +124,151 @@ __device__ __forceinline__ void take_sums(const RouteWork& work, const int32_t (
 
 // --- Tokens' experts, by a block of a thread an expert -----------------------------------------
 constexpr int32_t kQuickChosen = 8;
-constexpr int32_t kCandidates = kRouteWarps * kQuickChosen;
 
 __device__ __forceinline__ bool selects_quickly(const RouteParams& p) {
   return p.num_groups == 1 && p.num_experts <= kRouteThreads && p.experts_per_token <= kQuickChosen;
 }
 
+// A token's keys, which order as its choices do (0: none), and its scores, by expert.
 struct QuickShared {
   uint32_t keys[kRouteThreads];
-  uint32_t best_keys[kCandidates];  // each warp's, best first
-  int32_t best_experts[kCandidates];
-  float best_scores[kCandidates];
-  int32_t ids[kQuickChosen];  // of the chosen; -1 and 0 past them
-  float scores[kQuickChosen];
+  float scores[kRouteThreads];
+  int32_t ids[kQuickChosen];  // of the chosen; -1 past them
 };
-static_assert(kQuickChosen == 8, "summed as two fours");
-
-// How many of `keys`, 4 kCount of them, are greater. kCompact: few instructions, which all come
-// from memory in a kernel that runs once a layer.
-template <int kCount, bool kCompact = false>
-__device__ __forceinline__ int32_t num_greater(const uint32_t* keys, uint32_t key) {
-  int32_t counts[4] = {};
-#pragma unroll(kCompact ? 2 : kCount)
-  for (int32_t i = 0; i < kCount; ++i) {
-    const uint4 other = reinterpret_cast<const uint4*>(keys)[i];
-    counts[0] += other.x > key ? 1 : 0;
-    counts[1] += other.y > key ? 1 : 0;
-    counts[2] += other.z > key ? 1 : 0;
-    counts[3] += other.w > key ? 1 : 0;
-  }
-  return counts[0] + counts[1] + counts[2] + counts[3];
+// A lane has the experts 4 lane .. 4 lane + 3 of each half.
+constexpr int32_t kHalfExperts = kRouteThreads / 2;
+static_assert(kHalfExperts == 32 * 4 && kLaneExperts == 8);
+__device__ __forceinline__ int32_t lane_expert(int32_t i) {
+  return i / 4 * kHalfExperts + static_cast<int32_t>(threadIdx.x % 32) * 4 + i % 4;
 }
 
-// The lane's place in its warp's order, ties to the lower lane. num: of the warp's keys, how many
-// are greater.
-__device__ __forceinline__ int32_t rank_in_warp(uint32_t key, int32_t num) {
-  constexpr int32_t kAllRanks = 31 * 32 / 2;
-  if (__reduce_add_sync(~0u, num) == kAllRanks) return num;
-  const uint32_t equal = __match_any_sync(~0u, key);
-  return num + __popc(equal & lower_bits(static_cast<int32_t>(threadIdx.x % 32)));
+__device__ __forceinline__ void put_in_order(uint32_t& high, uint32_t& low) {
+  const uint32_t greater = max(high, low);
+  low = min(high, low);
+  high = greater;
 }
-
-// Four threads a candidate: its place among all, in each of them.
-__device__ __forceinline__ int32_t rank_of_candidate(const QuickShared& shared, uint32_t key) {
-  constexpr int32_t kThreadWarps = kRouteWarps / 4;
-  const auto candidate = static_cast<int32_t>(threadIdx.x / 4);
-  const int32_t own = candidate / kQuickChosen;
-  int32_t rank = 0;
+// The greatest first.
+__device__ __forceinline__ void sort_keys(uint32_t (&k)[kLaneExperts]) {
 #pragma unroll
-  for (int32_t i = 0; i < kThreadWarps; ++i) {
-    const int32_t warp = static_cast<int32_t>(threadIdx.x % 4) * kThreadWarps + i;
-    // Equal ones of the warps before are ahead.
-    const uint32_t bound = key - (warp < own ? 1 : 0);
-    const int32_t ahead =
-        num_greater<kQuickChosen / 4>(shared.best_keys + warp * kQuickChosen, bound);
-    rank += warp == own ? candidate % kQuickChosen : ahead;
+  for (int32_t i = 0; i < kLaneExperts; i += 2) put_in_order(k[i], k[i + 1]);
+#pragma unroll
+  for (int32_t i = 0; i < kLaneExperts; i += 4) {
+    put_in_order(k[i], k[i + 2]);
+    put_in_order(k[i + 1], k[i + 3]);
+    put_in_order(k[i + 1], k[i + 2]);
   }
-  rank += __shfl_xor_sync(~0u, rank, 1);
-  return rank + __shfl_xor_sync(~0u, rank, 2);
+#pragma unroll
+  for (int32_t i = 0; i < 4; ++i) put_in_order(k[i], k[i + 4]);
+  put_in_order(k[2], k[4]);
+  put_in_order(k[3], k[5]);
+#pragma unroll
+  for (int32_t i = 1; i < kLaneExperts - 1; i += 2) put_in_order(k[i], k[i + 1]);
 }
 
-// One warp.
-__device__ __forceinline__ void weigh_quickly(const RouteParams& p, int32_t token, bool padding,
-                                              const QuickShared& shared) {
+// The expert of choice k, in lane k; ties to the lower. For keys that need not differ.
+__device__ __forceinline__ int32_t choose_among_ties(uint32_t (&keys)[kLaneExperts],
+                                                     int32_t num_chosen) {
+  int32_t out = -1;
+#pragma unroll 1
+  for (int32_t k = 0; k < num_chosen; ++k) {
+    uint32_t best = 0;
+#pragma unroll
+    for (int32_t i = 0; i < kLaneExperts; ++i) best = max(best, keys[i]);
+    best = __reduce_max_sync(~0u, best);
+    int32_t expert = kRouteThreads;
+#pragma unroll
+    for (int32_t i = kLaneExperts - 1; i >= 0; --i) {
+      expert = keys[i] == best ? lane_expert(i) : expert;
+    }
+    expert = __reduce_min_sync(~0u, expert);
+#pragma unroll
+    for (int32_t i = 0; i < kLaneExperts; ++i) keys[i] = lane_expert(i) == expert ? 0 : keys[i];
+    if (static_cast<int32_t>(threadIdx.x % 32) == k) out = expert;
+  }
+  return out;
+}
+
+// The same, in fewer steps where all keys down to the last that is chosen differ: then a key tells
+// its expert.
+__device__ __forceinline__ int32_t choose(const QuickShared& shared, int32_t num_chosen) {
   const auto lane = static_cast<int32_t>(threadIdx.x % 32);
-  const float4 low = *reinterpret_cast<const float4*>(shared.scores);
-  const float4 high = *reinterpret_cast<const float4*>(shared.scores + 4);
-  const float total = ((low.x + high.x) + (low.z + high.z)) + ((low.y + high.y) + (low.w + high.w));
-  const float factor = padding ? 0.0f : weight_factor(p, total);
-  if (lane >= p.experts_per_token) return;
-  p.expert_weights[int64_t{token} * p.experts_per_token + lane] =
-      padding ? 0.0f : shared.scores[lane] * factor;
+  const auto* const from = reinterpret_cast<const uint4*>(shared.keys) + lane;
+  const uint4 halves[2] = {from[0], from[kHalfExperts / 4]};
+  uint32_t keys[kLaneExperts] = {halves[0].x, halves[0].y, halves[0].z, halves[0].w,
+                                 halves[1].x, halves[1].y, halves[1].z, halves[1].w};
+  uint32_t sorted[kLaneExperts];
+#pragma unroll
+  for (int32_t i = 0; i < kLaneExperts; ++i) sorted[i] = keys[i];
+  sort_keys(sorted);
+  uint32_t best = 0;
+  bool all_differ = true;
+  uint32_t own = 0;     // of lane k: the k-th best key,
+  uint32_t holder = 0;  // and the lane that has it
+#pragma unroll
+  for (int32_t k = 0; k < kQuickChosen; ++k) {
+    if (k >= num_chosen) break;
+    const uint32_t before = best;
+    best = __reduce_max_sync(~0u, sorted[0]);
+    all_differ = all_differ && best != before;
+    const bool is_ours = sorted[0] == best;
+    const uint32_t holders = __ballot_sync(~0u, is_ours);
+    own = lane == k ? best : own;
+    holder = lane == k ? static_cast<uint32_t>(__ffs(static_cast<int32_t>(holders))) - 1 : holder;
+#pragma unroll
+    for (int32_t i = 0; i < kLaneExperts - 1 - k; ++i) sorted[i] = is_ours ? sorted[i + 1] : sorted[i];
+  }
+  int32_t num_reaching = 0;
+#pragma unroll
+  for (int32_t i = 0; i < kLaneExperts; ++i) num_reaching += keys[i] >= best ? 1 : 0;
+  int32_t expert = -1;
+#pragma unroll
+  for (int32_t i = 0; i < kLaneExperts; ++i) {
+    const uint32_t key = __shfl_sync(~0u, keys[i], static_cast<int32_t>(holder));
+    expert = key == own ? i / 4 * kHalfExperts + static_cast<int32_t>(holder) * 4 + i % 4 : expert;
+  }
+  all_differ = all_differ && __reduce_add_sync(~0u, num_reaching) == num_chosen;
+  if (all_differ) return expert;
+  return choose_among_ties(keys, num_chosen);
 }
 
-// `sum`: of the thread's expert. Leaves the experts in `shared`, too, and behind a barrier.
-// `chosen`: [T, K] words, or null.
-template <bool kCompact>
-__device__ __forceinline__ void select_quickly(const RouteWork& work, int32_t token, float sum,
-                                               float bias, bool padding, uint32_t* chosen,
-                                               QuickShared& shared) {
-  const RouteParams& p = work.route;
+// Warp t chooses for token t, and leaves the experts in `shared`, too. `chosen`: [T, K] words, or
+// null. shared: [kTokens]. Of a rehearsal nothing is left.
+template <int kTokens>
+__device__ __forceinline__ void select_quickly(const RouteParams& p, float bias,
+                                               const TokensAtOnce<kTokens>& tokens, bool rehearses,
+                                               uint32_t* chosen, QuickShared* shared) {
   const auto expert = static_cast<int32_t>(threadIdx.x);
+#pragma unroll
+  for (int32_t t = 0; t < kTokens; ++t) {
+    const Scored mine = scored(tokens.sum[t], bias);
+    shared[t].scores[expert] = mine.score;
+    shared[t].keys[expert] = expert < p.num_experts ? choice_key(mine.choice) : 0;
+  }
+  __syncthreads();
   const int32_t warp = expert / 32;
-  const bool inside = expert < p.num_experts;
-  const Scored mine = scored(sum, bias);
-  const uint32_t key = inside ? choice_key(mine.choice) : 0;  // those outside come last
-  shared.keys[expert] = key;
-  if (expert < kQuickChosen) {
-    shared.ids[expert] = -1;
-    shared.scores[expert] = 0;
+  const int32_t lane = expert % 32;
+  const bool is_second = kTokens > 1 && warp == 1;
+  const int32_t token = is_second ? tokens.token[kTokens - 1] : tokens.token[0];
+  const bool is_padding = is_second ? tokens.is_padding[kTokens - 1] : tokens.is_padding[0];
+  if (warp >= kTokens || (token < 0 && !rehearses)) return;
+  QuickShared& own = shared[is_second ? 1 : 0];
+  int32_t id = choose(own, p.experts_per_token);
+  const bool holds = lane < p.experts_per_token;
+  float weight = holds && !is_padding ? own.scores[id] : 0.0f;
+  id = holds && !is_padding ? id : -1;
+  if (chosen != nullptr && holds && !rehearses) {
+    put(chosen + int64_t{token} * p.experts_per_token + lane, id_word(id));
   }
-  __syncwarp();
-  const int32_t rank = rank_in_warp(key, num_greater<8, kCompact>(shared.keys + warp * 32, key));
-  if (rank < kQuickChosen) {
-    const int32_t to = warp * kQuickChosen + rank;
-    shared.best_keys[to] = key;
-    shared.best_experts[to] = expert;
-    shared.best_scores[to] = mine.score;
+  if (lane < kQuickChosen) own.ids[lane] = id;
+  float sum = weight;
+#pragma unroll
+  for (int32_t offset = kQuickChosen / 2; offset > 0; offset /= 2) {
+    sum += __shfl_xor_sync(~0u, sum, offset);
   }
-  __syncthreads();
-  const int32_t candidate = expert / 4;
-  const uint32_t best_key = shared.best_keys[candidate];
-  const int32_t place = rank_of_candidate(shared, best_key);
-  if (expert % 4 == 0 && place < p.experts_per_token && best_key != 0) {
-    const int32_t id = padding ? -1 : shared.best_experts[candidate];
-    const int64_t at = int64_t{token} * p.experts_per_token + place;
-    if (chosen != nullptr) put(chosen + at, id_word(id));
-    p.expert_ids[at] = id;
-    shared.ids[place] = id;
-    shared.scores[place] = padding ? 0.0f : shared.best_scores[candidate];
-  }
-  __syncthreads();
-  if (warp == 0) weigh_quickly(p, token, padding, shared);
-  __syncwarp();
+  if (!holds || rehearses) return;
+  const int64_t at = int64_t{token} * p.experts_per_token + lane;
+  p.expert_ids[at] = id;
+  p.expert_weights[at] = is_padding ? 0.0f : weight * weight_factor(p, sum);
 }
 
 // The same for any number of experts, choices and groups.
@@ -240,9 +280,9 @@ __device__ __forceinline__ void select_slowly(const RouteWork& work, int32_t tok
   float* const choices = scores + p.num_experts;
   for (auto expert = static_cast<int32_t>(threadIdx.x); expert < p.num_experts;
        expert += kRouteThreads) {
-    float sum[1];
-    take_sums<kBoxes>(work, {token}, expert, sum);
-    const Scored one = scored(sum[0], p.bias[expert]);
+    TokensAtOnce<1> one_token{{token}, {padding}, {0.0f}};
+    take_sums<kBoxes>(work, one_token, expert);
+    const Scored one = scored(one_token.sum[0], p.bias[expert]);
     scores[expert] = one.score;
     choices[expert] = one.choice;
   }
@@ -270,20 +310,40 @@ constexpr int64_t kFinishSharedMax =
     std::max((2 * int64_t{kRouteExpertsMax} + kRouteExpertsMax / 2) * 4,
              plan_shared_bytes(kSplitTokensMax, int64_t{kSplitTokensMax} * kChosenMax));
 
-// Before the inputs are there. shared: finish()'s.
-__device__ __forceinline__ void start_finish(const RouteWork& work, uint8_t* shared) {
+// Before the inputs are there: the thread's bias is asked for, and kept when it has come. shared:
+// finish()'s.
+__device__ __forceinline__ float ask_for_bias(const RouteWork& work) {
   const RouteParams& p = work.route;
   const auto expert = static_cast<int32_t>(threadIdx.x);
-  if (first_to_finish(work) < 0 || !selects_quickly(p) || expert >= p.num_experts) return;
-  reinterpret_cast<float*>(shared)[expert] = __ldg(p.bias + expert);
+  const bool needs = first_to_finish(work) >= 0 && selects_quickly(p) && expert < p.num_experts;
+  return needs ? __ldg(p.bias + expert) : 0.0f;
+}
+__device__ __forceinline__ void keep_bias(float bias, uint8_t* shared) {
+  reinterpret_cast<float*>(shared)[threadIdx.x] = bias;
+}
+__device__ __forceinline__ void start_finish(const RouteWork& work, uint8_t* shared) {
+  if (first_to_finish(work) >= 0) keep_bias(ask_for_bias(work), shared);
 }
 
-// Every block calls it when all its scores are put, in all threads. At most kBoxes boxes; takes the
-// sums of kTokens tokens, one or two, at once. biases: start_finish()'s; memory: what
-// finish_shared_bytes() asks for beyond them.
+// A launch runs its code once a layer, and much of it then comes from memory. The block that
+// chooses for the only token does so before the inputs are there, too: the same code, and nothing
+// is left.
+enum class Turn : uint32_t { kRehearsal, kReal };
+__device__ __forceinline__ Turn first_turn(const RouteWork& work) {
+  auto out = static_cast<uint32_t>(work.route.num_tokens == 1 && first_to_finish(work) >= 0 &&
+                                           selects_quickly(work.route)
+                                       ? Turn::kRehearsal
+                                       : Turn::kReal);
+  asm volatile("" : "+r"(out));  // lest the compiler makes two codes of one
+  return static_cast<Turn>(out);
+}
+
+// Every block calls it when all its scores are put, in all threads; in a rehearsal, the block that
+// has one. At most kBoxes boxes; takes the sums of kTokens tokens, one or two, at once. biases:
+// start_finish()'s; memory: what finish_shared_bytes() asks for beyond them.
 template <int kBoxes, int kTokens>
 __device__ __forceinline__ void finish(const RouteWork& work, const FirstRuns<kTokens>& runs,
-                                       const float* biases, void* memory) {
+                                       const float* biases, void* memory, bool rehearses = false) {
   static_assert(kTokens <= 2);
   const RouteParams& p = work.route;
   const bool plans = work.plan.num_tokens > 0;
@@ -296,43 +356,45 @@ __device__ __forceinline__ void finish(const RouteWork& work, const FirstRuns<kT
   const int32_t step = work.cut.num_finishers;
 #pragma unroll 1
   for (int32_t token = first; token >= 0 && token < p.num_tokens; token += kTokens * step) {
-    int32_t tokens[kTokens];
-    bool padding[kTokens];
-    float sums[kTokens] = {};
+    TokensAtOnce<kTokens> tokens;
 #pragma unroll
     for (int32_t t = 0; t < kTokens; ++t) {
-      tokens[t] = token + t * step < p.num_tokens ? token + t * step : -1;
-      padding[t] = runs.is_padding[t];
-      if (token != first) padding[t] = tokens[t] >= 0 && is_padding(p, tokens[t]);
+      const int32_t one = token + t * step;
+      tokens.token[t] = one < p.num_tokens && !rehearses ? one : -1;
+      tokens.is_padding[t] = runs.is_padding[t];
+      tokens.sum[t] = static_cast<float>(expert) * 0x1p-8f;  // all differ, in a rehearsal
+      if (token != first) tokens.is_padding[t] = tokens.token[t] >= 0 && is_padding(p, one);
     }
-    if (is_quick && expert < p.num_experts) take_sums<kBoxes>(work, tokens, expert, sums);
+    if (token > first) __syncthreads();
+    if (is_quick) {
+      if (expert < p.num_experts) take_sums<kBoxes>(work, tokens, expert);
+      select_quickly(p, rehearses ? 0.0f : biases[expert], tokens, rehearses, chosen,
+                     static_cast<QuickShared*>(memory));
+      continue;
+    }
 #pragma unroll 1
     for (int32_t t = 0; t < kTokens && token + t * step < p.num_tokens; ++t) {
-      if (token + t * step > first) __syncthreads();
-      const bool left_out = t == 0 ? padding[0] : padding[kTokens - 1];
-      if (is_quick) {
-        select_quickly<(kTokens > 1)>(work, token + t * step, t == 0 ? sums[0] : sums[kTokens - 1],
-                                      biases[expert], left_out, chosen,
-                                      *static_cast<QuickShared*>(memory));
-      } else {
-        select_slowly<kBoxes>(work, token + t * step, left_out, chosen,
-                              static_cast<float*>(memory));
-      }
+      if (t > 0) __syncthreads();
+      const bool is_padding = t == 0 ? tokens.is_padding[0] : tokens.is_padding[kTokens - 1];
+      select_slowly<kBoxes>(work, token + t * step, is_padding, chosen,
+                            static_cast<float*>(memory));
     }
   }
   if (!plans || !is_last_block(work)) return;
+  __syncthreads();
   if (is_alone) {
+    if (rehearses) return;
     plan_token<kQuickChosen>(work.plan, static_cast<QuickShared*>(memory)->ids);
     return;
   }
-  __syncthreads();
   plan_block(work.plan, BoxIds{work.id_box}, p.experts_per_token, memory);
 }
 // shared: [finish_shared_bytes()].
 template <int kBoxes>
 __device__ __forceinline__ void finish(const RouteWork& work, const FirstRun& runs,
-                                       uint8_t* shared) {
-  finish<kBoxes>(work, runs, reinterpret_cast<const float*>(shared), shared + kBiasBytes);
+                                       uint8_t* shared, bool rehearses = false) {
+  finish<kBoxes>(work, runs, reinterpret_cast<const float*>(shared), shared + kBiasBytes,
+                 rehearses);
 }
 
 }  // namespace mimo::kernels::cuda::router

@@ -99,10 +99,12 @@ __device__ __forceinline__ void multiply_parts(float (&sums)[kSums],
 #endif
 }
 
-// The parts of the step before the newest may be written again.
+// But for the newest kNewest steps all have ended: these parts, of one of them, may be written
+// again.
+template <int kNewest>
 __device__ __forceinline__ void wait_but_newest(uint32_t (&parts)[kWeightParts][4]) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  device::wgmma_wait<1>();
+  device::wgmma_wait<kNewest>();
 #pragma unroll
   for (int part = 0; part < kWeightParts; ++part) device::hold(parts[part]);
 #endif
