@@ -210,7 +210,7 @@ __global__ void __launch_bounds__(router::kPlanThreads)
   __shared__ __align__(16) uint8_t memory[kFewBytes];
   device::let_next_start();
   device::wait_for_inputs();
-  router::plan_block(p, router::ReadyIds{p.expert_ids}, 1, memory);
+  router::plan_block<router::FewPairs>(p, router::ReadyIds{p.expert_ids}, 1, memory);
 }
 
 }  // namespace

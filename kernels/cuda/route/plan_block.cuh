@@ -15,7 +15,8 @@ namespace mimo::kernels::cuda::router {
 struct PlanTables {
   uint32_t* items;      // [words, kPlanExpertsMax]
   uint32_t* warp_sums;  // [32]
-  int16_t* first_row;   // [words, kPlanExpertsMax] of the word's first item
+  int32_t* first_row;   // [kPlanExpertsMax] of an expert
+  int16_t* rows_ahead;  // [words, kPlanExpertsMax] of the word's first item, among the expert's
   int16_t* held;        // [pairs] held_expert()
   int16_t* order;       // [pairs] sorted row -> pair
 };
@@ -25,14 +26,15 @@ __host__ __device__ constexpr int64_t plan_words(int64_t items) {
   return (items + 32 * kPlanWordsStep - 1) / (32 * kPlanWordsStep) * kPlanWordsStep;
 }
 constexpr int64_t plan_shared_bytes(int64_t items, int64_t pairs) {
-  return plan_words(items) * kPlanExpertsMax * 6 + 32 * 4 + (pairs + 7) / 8 * 16 * 2;
+  return (plan_words(items) * 6 + 4) * kPlanExpertsMax + 32 * 4 + (pairs + 7) / 8 * 16 * 2;
 }
 __device__ __forceinline__ PlanTables plan_tables(void* memory, int32_t words, int32_t num_pairs) {
   auto* const at = static_cast<uint32_t*>(memory);
   uint32_t* const warp_sums = at + words * kPlanExpertsMax;
-  auto* const first_row = reinterpret_cast<int16_t*>(warp_sums + 32);
-  int16_t* const held = first_row + words * kPlanExpertsMax;
-  return {at, warp_sums, first_row, held, held + (num_pairs + 7) / 8 * 8};
+  auto* const first_row = reinterpret_cast<int32_t*>(warp_sums + 32);
+  auto* const rows_ahead = reinterpret_cast<int16_t*>(first_row + kPlanExpertsMax);
+  int16_t* const held = rows_ahead + words * kPlanExpertsMax;
+  return {at, warp_sums, first_row, rows_ahead, held, held + (num_pairs + 7) / 8 * 8};
 }
 
 // Division of less than 2^16 by a number that is less, too; made where there is time.
@@ -49,21 +51,28 @@ class Divider {
   uint32_t factor_;
 };
 
-// Where plan_block() finds pairs' ids: kPlanQuad pairs one behind the other, kPlanQuads times. A
-// kernel's before ..
-constexpr int32_t kPlanQuad = 4;
-constexpr int32_t kPlanQuads = 2;
-constexpr int32_t kPlanQuadStep = kPlanThreads * kPlanQuad;  // from a thread's quad to its next
-using QuadIds = int32_t[kPlanQuads][kPlanQuad];
+// Pairs that a thread of plan_block() looks at together: kInRow, one behind the other, kRows times.
+template <int kInRow_, int kRows_>
+struct PairCut {
+  static constexpr int kInRow = kInRow_;
+  static constexpr int kRows = kRows_;
+  static constexpr int32_t kRowStep = kPlanThreads * kInRow;  // from a thread's row to its next
+  using Ids = int32_t[kRows][kInRow];
+};
+using FewPairs = PairCut<1, 1>;
+using ManyPairs = PairCut<4, 2>;
+
+// Where plan_block() finds pairs' ids: a kernel's before ..
 struct ReadyIds {
   const int32_t* ids = nullptr;  // [T, K]
   // -1 from pair `end` on.
-  __device__ __forceinline__ void take(int32_t first, int32_t end, QuadIds& out) const {
+  template <typename Cut>
+  __device__ __forceinline__ void take(int32_t first, int32_t end, typename Cut::Ids& out) const {
 #pragma unroll
-    for (int32_t q = 0; q < kPlanQuads; ++q) {
+    for (int32_t q = 0; q < Cut::kRows; ++q) {
 #pragma unroll
-      for (int32_t i = 0; i < kPlanQuad; ++i) {
-        const int32_t pair = first + q * kPlanQuadStep + i;
+      for (int32_t i = 0; i < Cut::kInRow; ++i) {
+        const int32_t pair = first + q * Cut::kRowStep + i;
         out[q][i] = pair < end ? ids[pair] : -1;
       }
     }
@@ -72,31 +81,46 @@ struct ReadyIds {
 // .. or other blocks' of this launch, each taken once.
 struct BoxIds {
   uint32_t* words = nullptr;  // [T, K], and as many more as fill up four
-  __device__ __forceinline__ void take(int32_t first, int32_t end, QuadIds& out) const {
-    uint4 got[kPlanQuads];
+
+  static __device__ __forceinline__ void peek_row(const uint32_t* at, uint32_t (&out)[1]) {
+    out[0] = peek(at);
+  }
+  static __device__ __forceinline__ void peek_row(const uint32_t* at, uint32_t (&out)[4]) {
+    const uint4 four = peek_four(at);
+    out[0] = four.x;
+    out[1] = four.y;
+    out[2] = four.z;
+    out[3] = four.w;
+  }
+  static __device__ __forceinline__ void clear_row(uint32_t* at, const uint32_t (&)[1]) {
+    put(at, 0);
+  }
+  static __device__ __forceinline__ void clear_row(uint32_t* at, const uint32_t (&)[4]) {
+    put(at, uint4{0, 0, 0, 0});
+  }
+  template <typename Cut>
+  __device__ __forceinline__ void take(int32_t first, int32_t end, typename Cut::Ids& out) const {
+    uint32_t got[Cut::kRows][Cut::kInRow];
     bool all = false;
     while (!all) {
       all = true;
 #pragma unroll
-      for (int32_t q = 0; q < kPlanQuads; ++q) {
-        const int32_t pair = first + q * kPlanQuadStep;
-        got[q] = {~0u, ~0u, ~0u, ~0u};
-        if (pair < end) got[q] = peek_four(words + pair);
-      }
+      for (int32_t q = 0; q < Cut::kRows; ++q) {
+        const int32_t pair = first + q * Cut::kRowStep;
+        if (pair >= end) continue;
+        peek_row(words + pair, got[q]);
 #pragma unroll
-      for (int32_t q = 0; q < kPlanQuads; ++q) {
-        const int32_t left = end - first - q * kPlanQuadStep;
-        all = all && (got[q].x != 0 || left < 1) && (got[q].y != 0 || left < 2) &&
-              (got[q].z != 0 || left < 3) && (got[q].w != 0 || left < 4);
+        for (int32_t i = 0; i < Cut::kInRow; ++i) all = all && (got[q][i] != 0 || pair + i >= end);
       }
     }
 #pragma unroll
-    for (int32_t q = 0; q < kPlanQuads; ++q) {
-      const int32_t pair = first + q * kPlanQuadStep;
-      if (pair < end) put(words + pair, uint4{0, 0, 0, 0});
-      const uint32_t four[kPlanQuad] = {got[q].x, got[q].y, got[q].z, got[q].w};
+    for (int32_t q = 0; q < Cut::kRows; ++q) {
+      const int32_t pair = first + q * Cut::kRowStep;
+      if (pair < end) clear_row(words + pair, got[q]);
 #pragma unroll
-      for (int32_t i = 0; i < kPlanQuad; ++i) out[q][i] = pair + i < end ? word_id(four[i]) : -1;
+      for (int32_t i = 0; i < Cut::kInRow; ++i) {
+        out[q][i] = pair + i < end ? word_id(got[q][i]) : -1;
+      }
     }
   }
 };
@@ -123,9 +147,8 @@ __device__ __forceinline__ uint32_t sums_before(uint32_t own, uint32_t* warp_sum
   }
   if (lane == 31) warp_sums[warp] = sum;
   __syncthreads();
-#pragma unroll
-  for (uint32_t w = 0; w < kPlanThreads / 32 - 1; ++w) sum += w < warp ? warp_sums[w] : 0;
-  return sum - own;
+  const uint32_t before = lane < warp ? warp_sums[lane] : 0;
+  return sum - own + __reduce_add_sync(~0u, before);
 }
 
 // Thread e: expert e's first rows and tiles. `tiles_of` divides by tile_rows.
@@ -137,7 +160,9 @@ __device__ __forceinline__ void place_expert(const ExpertPlanParams& p, int32_t 
   for (int32_t w = 0; w < words; w += kPlanWordsStep) {
 #pragma unroll
     for (int32_t i = 0; i < kPlanWordsStep; ++i) {
-      rows += __popc(tables.items[(w + i) * kPlanExpertsMax + expert]);
+      const int32_t at = (w + i) * kPlanExpertsMax + expert;
+      tables.rows_ahead[at] = static_cast<int16_t>(rows);
+      rows += __popc(tables.items[at]);
     }
   }
   const int32_t tiles = tiles_of(rows + p.tile_rows - 1);
@@ -145,17 +170,8 @@ __device__ __forceinline__ void place_expert(const ExpertPlanParams& p, int32_t 
   const uint32_t before = sums_before(own, tables.warp_sums);
   const auto first_row = static_cast<int32_t>(before >> 16);
   const auto first_tile = static_cast<int32_t>(before & 0xffffu);
-  int32_t row = first_row;
-#pragma unroll 1
-  for (int32_t w = 0; w < words; w += kPlanWordsStep) {
-#pragma unroll
-    for (int32_t i = 0; i < kPlanWordsStep; ++i) {
-      const int32_t at = (w + i) * kPlanExpertsMax + expert;
-      tables.first_row[at] = static_cast<int16_t>(row);
-      row += __popc(tables.items[at]);
-    }
-  }
-  if (expert == kPlanThreads - 1) tables.warp_sums[kNumRowsAt] = static_cast<uint32_t>(row);
+  tables.first_row[expert] = first_row;
+  if (expert == kPlanThreads - 1) tables.warp_sums[kNumRowsAt] = static_cast<uint32_t>(first_row + rows);
   if (expert >= p.num_experts) return;
   p.plan.offsets[expert] = first_row;
   for (int32_t i = 0; i < tiles; ++i) {
@@ -167,36 +183,35 @@ __device__ __forceinline__ void place_expert(const ExpertPlanParams& p, int32_t 
   *p.plan.num_tiles = first_tile + tiles;
 }
 
-// A quad's experts into the rows of bits.
+// Some pairs' experts into the rows of bits.
+template <int kCount>
 __device__ __forceinline__ void note_pairs(const ExpertPlanParams& p, int32_t first,
-                                           const int32_t (&ids)[kPlanQuad],
-                                           const PlanTables& tables, const Divider& item_of) {
-  int16_t experts[kPlanQuad];
+                                           const int32_t (&ids)[kCount], const PlanTables& tables,
+                                           const Divider& item_of) {
 #pragma unroll
-  for (int32_t i = 0; i < kPlanQuad; ++i) {
+  for (int32_t i = 0; i < kCount; ++i) {
     const int32_t expert = held_expert(p, ids[i]);
     const int32_t item = item_of(first + i);
-    experts[i] = static_cast<int16_t>(expert);
+    tables.held[first + i] = static_cast<int16_t>(expert);
     if (expert < 0) continue;
     atomicOr(&tables.items[item / 32 * kPlanExpertsMax + expert], 1u << (item % 32));
   }
-  *reinterpret_cast<short4*>(tables.held + first) = {experts[0], experts[1], experts[2],
-                                                     experts[3]};
 }
 
-// A quad's pairs to their sorted rows.
+// Pairs to their sorted rows.
+template <int kCount>
 __device__ __forceinline__ void place_pairs(const ExpertPlanParams& p, int32_t first,
                                             int32_t num_pairs, const PlanTables& tables,
                                             const Divider& item_of) {
-  const short4 held = *reinterpret_cast<const short4*>(tables.held + first);
-  const int32_t experts[kPlanQuad] = {held.x, held.y, held.z, held.w};
 #pragma unroll
-  for (int32_t i = 0; i < kPlanQuad; ++i) {
+  for (int32_t i = 0; i < kCount; ++i) {
     const int32_t pair = first + i;
+    const int32_t expert = tables.held[pair];
+    const int32_t held = max(expert, 0);
     const int32_t item = item_of(pair);
-    const int32_t at = item / 32 * kPlanExpertsMax + max(experts[i], 0);
-    const uint32_t ahead = tables.items[at] & lower_bits(item % 32);
-    const int32_t row = experts[i] < 0 ? -1 : tables.first_row[at] + __popc(ahead);
+    const int32_t at = item / 32 * kPlanExpertsMax + held;
+    const int32_t ahead = tables.rows_ahead[at] + __popc(tables.items[at] & lower_bits(item % 32));
+    const int32_t row = expert < 0 ? -1 : tables.first_row[held] + ahead;
     if (row >= 0) tables.order[row] = static_cast<int16_t>(pair);
     if (pair < num_pairs) p.plan.row_of[pair] = row;
   }
@@ -204,7 +219,7 @@ __device__ __forceinline__ void place_pairs(const ExpertPlanParams& p, int32_t f
 
 // A block of kPlanThreads threads. Pair i is item i / pairs_an_item; no expert has an item twice.
 // fits_plan_block(). memory: [plan_shared_bytes()]. Barriers before and after are the caller's.
-template <typename Ids>
+template <typename Cut, typename Ids>
 __device__ __forceinline__ void plan_block(const ExpertPlanParams& p, const Ids& ids,
                                            int32_t pairs_an_item, void* memory) {
   const auto tid = static_cast<int32_t>(threadIdx.x);
@@ -213,22 +228,25 @@ __device__ __forceinline__ void plan_block(const ExpertPlanParams& p, const Ids&
   const Divider tiles_of(p.tile_rows);
   const auto words = static_cast<int32_t>(plan_words(item_of(num_pairs)));
   const PlanTables tables = plan_tables(memory, words, num_pairs);
+  const int32_t begin = tid * Cut::kInRow;
   for (int32_t w = 0; w < words; ++w) tables.items[w * kPlanExpertsMax + tid] = 0;
   __syncthreads();
 #pragma unroll 1
-  for (int32_t first = tid * kPlanQuad; first < num_pairs; first += kPlanQuads * kPlanQuadStep) {
-    QuadIds taken;
-    ids.take(first, num_pairs, taken);
-    note_pairs(p, first, taken[0], tables, item_of);
-    const int32_t next = first + kPlanQuadStep;
-    if (next < num_pairs) note_pairs(p, next, taken[1], tables, item_of);
+  for (int32_t first = begin; first < num_pairs; first += Cut::kRows * Cut::kRowStep) {
+    typename Cut::Ids taken;
+    ids.template take<Cut>(first, num_pairs, taken);
+#pragma unroll
+    for (int32_t q = 0; q < Cut::kRows; ++q) {
+      const int32_t next = first + q * Cut::kRowStep;
+      if (next < num_pairs) note_pairs(p, next, taken[q], tables, item_of);
+    }
   }
   __syncthreads();
   place_expert(p, words, tables, tiles_of);
   __syncthreads();
 #pragma unroll 1
-  for (int32_t first = tid * kPlanQuad; first < num_pairs; first += kPlanQuadStep) {
-    place_pairs(p, first, num_pairs, tables, item_of);
+  for (int32_t first = begin; first < num_pairs; first += Cut::kRowStep) {
+    place_pairs<Cut::kInRow>(p, first, num_pairs, tables, item_of);
   }
   __syncthreads();
   const auto num_rows = static_cast<int32_t>(tables.warp_sums[kNumRowsAt]);

@@ -306,7 +306,8 @@ __global__ void __launch_bounds__(kRouteThreads, kRegisterShares)
   product::cluster_wait();
   send_sums<T>(place, totals, memory, rank);
   put_sums<T>(work, place, memory, rank);
-  finish<kClusterBoxesMax>(work, runs, reinterpret_cast<float*>(memory + T::kBiasAt), memory);
+  finish<kClusterBoxesMax, ManyPairs>(work, runs, reinterpret_cast<float*>(memory + T::kBiasAt),
+                                      memory);
 }
 
 using Tile32 = ClusterTile<4>;

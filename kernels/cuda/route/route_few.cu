@@ -254,7 +254,7 @@ __global__ void __launch_bounds__(kRouteThreads, 2)
       if constexpr (Norm::kFolds) leave_norm(work, fold);
       find_context(work, run);
     }
-    finish<kFewSplits>(work, run, memory, turn == Turn::kRehearsal);
+    finish<kFewSplits, FewPairs>(work, run, memory, turn == Turn::kRehearsal);
     if (turn == Turn::kReal) return;
   }
 }

@@ -341,7 +341,7 @@ __device__ __forceinline__ Turn first_turn(const RouteWork& work) {
 // Every block calls it when all its scores are put, in all threads; in a rehearsal, the block that
 // has one. At most kBoxes boxes; takes the sums of kTokens tokens, one or two, at once. biases:
 // start_finish()'s; memory: what finish_shared_bytes() asks for beyond them.
-template <int kBoxes, int kTokens>
+template <int kBoxes, typename Cut, int kTokens>
 __device__ __forceinline__ void finish(const RouteWork& work, const FirstRuns<kTokens>& runs,
                                        const float* biases, void* memory, bool rehearses = false) {
   static_assert(kTokens <= 2);
@@ -387,13 +387,13 @@ __device__ __forceinline__ void finish(const RouteWork& work, const FirstRuns<kT
     plan_token<kQuickChosen>(work.plan, static_cast<QuickShared*>(memory)->ids);
     return;
   }
-  plan_block(work.plan, BoxIds{work.id_box}, p.experts_per_token, memory);
+  plan_block<Cut>(work.plan, BoxIds{work.id_box}, p.experts_per_token, memory);
 }
 // shared: [finish_shared_bytes()].
-template <int kBoxes>
+template <int kBoxes, typename Cut>
 __device__ __forceinline__ void finish(const RouteWork& work, const FirstRun& runs,
                                        uint8_t* shared, bool rehearses = false) {
-  finish<kBoxes>(work, runs, reinterpret_cast<const float*>(shared), shared + kBiasBytes,
+  finish<kBoxes, Cut>(work, runs, reinterpret_cast<const float*>(shared), shared + kBiasBytes,
                  rehearses);
 }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <type_traits>
 
 #include "base/check.h"
 #include "kernels/cuda/launch.h"
@@ -26,6 +27,7 @@ struct SplitTile {
   static constexpr int kTokens = kTokenTiles * kMmaTokens;
   static constexpr bool kCutsEarly = kExpertTiles == 1;
   static constexpr int kPitch = kExperts + 4;  // a warp's stores meet every bank once
+  static constexpr int kPutAtOnce = std::clamp(kTokens * kExperts / kRouteThreads, 1, 4);
 
   // A warp's own. As lanes read them: two pieces of each of two experts.
   using Weights = float4[kChunks][kExpertTiles][4][32];
@@ -216,40 +218,40 @@ __device__ __forceinline__ void leave_sums(const WarpSums<T>& sums, typename T::
   }
 }
 
-// All warps' sums, over the block's columns, into the box: a thread has four experts of a token at
+// All warps' sums, over the block's columns, into the box: a thread has some experts of a token at
 // a time.
 template <typename T>
 __device__ __forceinline__ void put_sums(const RouteWork& work, const Place& place,
                                          uint8_t* memory) {
-  constexpr int32_t kQuads = T::kExperts / 4;
+  constexpr int32_t kCount = T::kPutAtOnce;
+  constexpr int32_t kPieces = T::kExperts / kCount;
   const int32_t num_experts = work.route.num_experts;
   const auto split = static_cast<int32_t>(blockIdx.x);
 #pragma unroll 1
-  for (auto i = static_cast<int32_t>(threadIdx.x); i < T::kTokens * kQuads; i += kRouteThreads) {
-    const int32_t token = place.token + i / kQuads;
-    const int32_t quad = i % kQuads;
-    float4 total = {0, 0, 0, 0};
+  for (auto i = static_cast<int32_t>(threadIdx.x); i < T::kTokens * kPieces; i += kRouteThreads) {
+    const int32_t token = i / kPieces;
+    const int32_t first = i % kPieces * kCount;
+    float totals[kCount] = {};
 #pragma unroll
     for (int32_t c = 0; c < kRouteWarps; ++c) {
-      const typename T::Sums& sums = T::sums(memory, c);
-      const float4 part = *reinterpret_cast<const float4*>(&sums[i / kQuads][quad * 4]);
-      total.x += part.x;
-      total.y += part.y;
-      total.z += part.z;
-      total.w += part.w;
+      const float* const parts = &T::sums(memory, c)[token][first];
+#pragma unroll
+      for (int32_t e = 0; e < kCount; ++e) totals[e] += parts[e];
     }
-    const int32_t expert = place.expert + quad * 4;
-    if (token >= work.route.num_tokens || expert >= num_experts) continue;
-    uint32_t* const to = box_scores(work, token, split, expert);
-    const uint4 words = {score_word(total.x), score_word(total.y), score_word(total.z),
-                         score_word(total.w)};
-    if (expert + 4 <= num_experts) {
-      put(to, words);
-      continue;
+    const int32_t expert = place.expert + first;
+    if (place.token + token >= work.route.num_tokens) continue;
+    uint32_t* const to = box_scores(work, place.token + token, split, expert);
+    if constexpr (kCount == 4) {
+      if (expert + 4 <= num_experts) {
+        put(to, uint4{score_word(totals[0]), score_word(totals[1]), score_word(totals[2]),
+                      score_word(totals[3])});
+        continue;
+      }
     }
-    put(to, words.x);
-    if (expert + 1 < num_experts) put(to + 1, words.y);
-    if (expert + 2 < num_experts) put(to + 2, words.z);
+#pragma unroll
+    for (int32_t e = 0; e < kCount; ++e) {
+      if (expert + e < num_experts) put(to + e, score_word(totals[e]));
+    }
   }
 }
 
@@ -279,7 +281,8 @@ __global__ void __launch_bounds__(kRouteThreads, T::kTokenTiles <= 4 ? 2 : 1)
   __syncthreads();
   put_sums<T>(work, place, memory);
   find_context(work, run);
-  finish<kSplitsMax>(work, run, memory + T::kBytes);
+  using Cut = std::conditional_t<(T::kTokens <= 32), FewPairs, ManyPairs>;
+  finish<kSplitsMax, Cut>(work, run, memory + T::kBytes);
 }
 
 using Tile8 = SplitTile<1, 1>;
