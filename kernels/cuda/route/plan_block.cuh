@@ -171,7 +171,8 @@ __device__ __forceinline__ void place_expert(const ExpertPlanParams& p, int32_t 
   const auto first_row = static_cast<int32_t>(before >> 16);
   const auto first_tile = static_cast<int32_t>(before & 0xffffu);
   tables.first_row[expert] = first_row;
-  if (expert == kPlanThreads - 1) tables.warp_sums[kNumRowsAt] = static_cast<uint32_t>(first_row + rows);
+  if (expert == kPlanThreads - 1)
+    tables.warp_sums[kNumRowsAt] = static_cast<uint32_t>(first_row + rows);
   if (expert >= p.num_experts) return;
   p.plan.offsets[expert] = first_row;
   for (int32_t i = 0; i < tiles; ++i) {

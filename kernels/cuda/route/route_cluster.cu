@@ -262,13 +262,8 @@ __device__ __forceinline__ void put_sums(const RouteWork& work, const Place& pla
 
 // --- Kernel: grid [clusters x kClusterBlocks, ceil(E / kClusterExperts), ceil(T / kTokens)] -----
 // The weights come in before the inputs are there.
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-constexpr int kRegisterShares = 2;  // blocks of the kernel before may still be there
-#else
-constexpr int kRegisterShares = 1;
-#endif
 template <typename T>
-__global__ void __launch_bounds__(kRouteThreads, kRegisterShares)
+__global__ void __launch_bounds__(kRouteThreads, 1)
     cluster_kernel(const __grid_constant__ RouteWork work) {
   extern __shared__ __align__(16) uint8_t shared[];
   const uint32_t start = device::shared_address(shared);

@@ -200,34 +200,42 @@ __device__ __forceinline__ int32_t choose(const QuickShared& shared, int32_t num
 #pragma unroll
   for (int32_t i = 0; i < kLaneExperts; ++i) sorted[i] = keys[i];
   sort_keys(sorted);
+  // Few instructions: each of them comes from memory in every launch.
   uint32_t best = 0;
   bool all_differ = true;
-  uint32_t own = 0;     // of lane k: the k-th best key,
-  uint32_t holder = 0;  // and the lane that has it
-#pragma unroll
-  for (int32_t k = 0; k < kQuickChosen; ++k) {
-    if (k >= num_chosen) break;
+  uint32_t own = 0;    // of lane k: the k-th best key,
+  int32_t holder = 0;  // and the lane that has it
+#pragma unroll 1
+  for (int32_t k = 0; k <= num_chosen; ++k) {
     const uint32_t before = best;
     best = __reduce_max_sync(~0u, sorted[0]);
-    all_differ = all_differ && best != before;
     const bool is_ours = sorted[0] == best;
     const uint32_t holders = __ballot_sync(~0u, is_ours);
-    own = lane == k ? best : own;
-    holder = lane == k ? static_cast<uint32_t>(__ffs(static_cast<int32_t>(holders))) - 1 : holder;
+    const bool is_one = (holders & (holders - 1)) == 0 || k == num_chosen;
+    all_differ = all_differ && is_one && best != before;
+    if (lane == k) {
+      own = best;
+      holder = __ffs(static_cast<int32_t>(holders)) - 1;
+    }
 #pragma unroll
-    for (int32_t i = 0; i < kLaneExperts - 1 - k; ++i) sorted[i] = is_ours ? sorted[i + 1] : sorted[i];
+    for (int32_t i = 0; i < kLaneExperts; ++i) {
+      const uint32_t next = i + 1 < kLaneExperts ? sorted[i + 1] : 0;
+      sorted[i] = is_ours ? next : sorted[i];
+    }
   }
-  int32_t num_reaching = 0;
-#pragma unroll
-  for (int32_t i = 0; i < kLaneExperts; ++i) num_reaching += keys[i] >= best ? 1 : 0;
-  int32_t expert = -1;
-#pragma unroll
-  for (int32_t i = 0; i < kLaneExperts; ++i) {
-    const uint32_t key = __shfl_sync(~0u, keys[i], static_cast<int32_t>(holder));
-    expert = key == own ? i / 4 * kHalfExperts + static_cast<int32_t>(holder) * 4 + i % 4 : expert;
+  if (all_differ) {
+    const uint4 low = reinterpret_cast<const uint4*>(shared.keys)[holder];
+    const uint4 high = reinterpret_cast<const uint4*>(shared.keys)[holder + kHalfExperts / 4];
+    int32_t at = 0;
+    at = low.y == own ? 1 : at;
+    at = low.z == own ? 2 : at;
+    at = low.w == own ? 3 : at;
+    at = high.x == own ? kHalfExperts : at;
+    at = high.y == own ? kHalfExperts + 1 : at;
+    at = high.z == own ? kHalfExperts + 2 : at;
+    at = high.w == own ? kHalfExperts + 3 : at;
+    return holder * 4 + at;
   }
-  all_differ = all_differ && __reduce_add_sync(~0u, num_reaching) == num_chosen;
-  if (all_differ) return expert;
   return choose_among_ties(keys, num_chosen);
 }
 
@@ -391,10 +399,10 @@ __device__ __forceinline__ void finish(const RouteWork& work, const FirstRuns<kT
 }
 // shared: [finish_shared_bytes()].
 template <int kBoxes, typename Cut>
-__device__ __forceinline__ void finish(const RouteWork& work, const FirstRun& runs,
-                                       uint8_t* shared, bool rehearses = false) {
+__device__ __forceinline__ void finish(const RouteWork& work, const FirstRun& runs, uint8_t* shared,
+                                       bool rehearses = false) {
   finish<kBoxes, Cut>(work, runs, reinterpret_cast<const float*>(shared), shared + kBiasBytes,
-                 rehearses);
+                      rehearses);
 }
 
 }  // namespace mimo::kernels::cuda::router

@@ -225,6 +225,41 @@ TEST(RouteCuda, TiesGoToTheLowerExpertAndGroup) {
   }
 }
 
+// All scores are the same, so the biases choose: ties of two, within the chosen or at their end.
+TEST(RouteCuda, TiesOfTwoGoToTheLowerExpert) {
+  SKIP_WITHOUT_GPU();
+  struct Tie {
+    int32_t low = 0;
+    int32_t high = 0;
+    int32_t rank = 0;  // of the lower one
+  };
+  for (const int32_t tokens : {1, 4, 16, 40, 100, 256}) {
+    for (const auto& [low, high, rank] :
+         {Tie{8, 9, 0}, Tie{8, 11, 3}, Tie{20, 148, 6}, Tie{3, 40, 2}, Tie{130, 255, 5},
+          Tie{64, 67, 7}, Tie{0, 4, 7}, Tie{127, 128, 7}}) {
+      const Case c{.tokens = tokens, .hidden = 64};
+      Inputs in = random_inputs(c, 450);
+      for (size_t i = 64; i < in.weight.size(); ++i) in.weight[i] = in.weight[i % 64];
+      for (int32_t e = 0; e < 256; ++e)
+        in.bias[static_cast<size_t>(e)] = -0.001f * static_cast<float>(e + 1);
+      std::vector<int32_t> want;
+      for (int32_t expert = 80; want.size() < 8; ++expert) {
+        const auto place = static_cast<int32_t>(want.size());
+        const bool tied = place == rank || place == rank + 1;
+        want.push_back(place == rank ? low : tied ? high : expert);
+        const auto level = static_cast<float>(8 - (place == rank + 1 ? rank : place));
+        in.bias[static_cast<size_t>(want.back())] = level;
+        if (place == rank) in.bias[static_cast<size_t>(high)] = level;
+      }
+      const Routed out = Router(c, in).run();
+      for (size_t i = 0; i < out.ids.size(); ++i) {
+        ASSERT_EQ(out.ids[i], want[i % 8])
+            << c << ", experts " << low << " and " << high << ", entry " << i;
+      }
+    }
+  }
+}
+
 TEST(RouteCuda, TheBiasChoosesButDoesNotWeigh) {
   SKIP_WITHOUT_GPU();
   for (const int32_t tokens : {3, 90}) {
