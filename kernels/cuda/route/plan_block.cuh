@@ -57,6 +57,8 @@ struct PairCut {
   static constexpr int kInRow = kInRow_;
   static constexpr int kRows = kRows_;
   static constexpr int32_t kRowStep = kPlanThreads * kInRow;  // from a thread's row to its next
+  // Many pairs are sorted in shared memory, so that they are written one behind the other.
+  static constexpr bool kSortsApart = kInRow * kRows > 1;
   using Ids = int32_t[kRows][kInRow];
 };
 using FewPairs = PairCut<1, 1>;
@@ -200,12 +202,12 @@ __device__ __forceinline__ void note_pairs(const ExpertPlanParams& p, int32_t fi
 }
 
 // Pairs to their sorted rows.
-template <int kCount>
+template <typename Cut>
 __device__ __forceinline__ void place_pairs(const ExpertPlanParams& p, int32_t first,
                                             int32_t num_pairs, const PlanTables& tables,
                                             const Divider& item_of) {
 #pragma unroll
-  for (int32_t i = 0; i < kCount; ++i) {
+  for (int32_t i = 0; i < Cut::kInRow; ++i) {
     const int32_t pair = first + i;
     const int32_t expert = tables.held[pair];
     const int32_t held = max(expert, 0);
@@ -213,7 +215,8 @@ __device__ __forceinline__ void place_pairs(const ExpertPlanParams& p, int32_t f
     const int32_t at = item / 32 * kPlanExpertsMax + held;
     const int32_t ahead = tables.rows_ahead[at] + __popc(tables.items[at] & lower_bits(item % 32));
     const int32_t row = expert < 0 ? -1 : tables.first_row[held] + ahead;
-    if (row >= 0) tables.order[row] = static_cast<int16_t>(pair);
+    if (row >= 0 && Cut::kSortsApart) tables.order[row] = static_cast<int16_t>(pair);
+    if (row >= 0 && !Cut::kSortsApart) p.plan.pairs[row] = pair;
     if (pair < num_pairs) p.plan.row_of[pair] = row;
   }
 }
@@ -247,8 +250,9 @@ __device__ __forceinline__ void plan_block(const ExpertPlanParams& p, const Ids&
   __syncthreads();
 #pragma unroll 1
   for (int32_t first = begin; first < num_pairs; first += Cut::kRowStep) {
-    place_pairs<Cut::kInRow>(p, first, num_pairs, tables, item_of);
+    place_pairs<Cut>(p, first, num_pairs, tables, item_of);
   }
+  if constexpr (!Cut::kSortsApart) return;
   __syncthreads();
   const auto num_rows = static_cast<int32_t>(tables.warp_sums[kNumRowsAt]);
 #pragma unroll 2

@@ -198,16 +198,29 @@ __device__ __forceinline__ float transposed_sum(float (&values)[kCount]) {
   return values[0];
 }
 
-// The block's scores, into the box.
+// Grid [splits, ceil(E / kFewExperts)]. Weights come in before the inputs are there. Norm:
+// FoldedNorm<kTokens> or ReadyRows.
 template <int kTokens, typename Norm>
-__device__ __forceinline__ void put_scores(const RouteWork& work, const Place& place,
-                                           LaneWeights& weights, const NormWeights& norm_weights,
-                                           FoldShared& fold) {
+__global__ void __launch_bounds__(kRouteThreads, 2)
+    few_kernel(const __grid_constant__ RouteWork work) {
   constexpr int kCount = kTokens * kWarpExperts;
   constexpr uint32_t kLanes = 32 / kCount;  // that have a value's sum
+  constexpr bool kFolds = Norm::kFolds;
+  static_assert(kTokens == 1 || !kFolds);
+  extern __shared__ __align__(16) uint8_t memory[];
+  __shared__ FoldShared fold;
   const RouteParams& p = work.route;
+  const Place place = warp_place(work);
+  device::let_next_start();
+  LaneWeights weights = load_weights(p, place, place.col);
+  NormWeights norm_weights;
+  if constexpr (kFolds) norm_weights = load_norm_weights(work.norm, place);
+  start_finish(work, memory);
+  device::wait_for_inputs();
+
+  FirstRun run = find_run(work);
   float sums[kCount] = {};
-  if constexpr (Norm::kFolds) {
+  if constexpr (kFolds) {
     share_sums(work, fold);
     __syncthreads();
     add_products<kTokens>(weights, norm_row(work, place, norm_weights, fold), sums);
@@ -227,36 +240,9 @@ __device__ __forceinline__ void put_scores(const RouteWork& work, const Place& p
   if (lane % kLanes == 0 && token < p.num_tokens && expert < p.num_experts) {
     put(box_scores(work, token, static_cast<int32_t>(blockIdx.x), expert), score_word(sum));
   }
-}
-
-// Grid [splits, ceil(E / kFewExperts)]. Weights come in before the inputs are there. Norm:
-// FoldedNorm<kTokens> or ReadyRows.
-template <int kTokens, typename Norm>
-__global__ void __launch_bounds__(kRouteThreads, 2)
-    few_kernel(const __grid_constant__ RouteWork work) {
-  static_assert(kTokens == 1 || !Norm::kFolds);
-  extern __shared__ __align__(16) uint8_t memory[];
-  __shared__ FoldShared fold;
-  const Place place = warp_place(work);
-  device::let_next_start();
-  LaneWeights weights = load_weights(work.route, place, place.col);
-  NormWeights norm_weights;
-  if constexpr (Norm::kFolds) norm_weights = load_norm_weights(work.norm, place);
-  const float bias = ask_for_bias(work);
-  FirstRun run;
-#pragma unroll 1
-  for (Turn turn = first_turn(work);; turn = Turn::kReal) {
-    if (turn == Turn::kReal) {
-      keep_bias(bias, memory);
-      device::wait_for_inputs();
-      run = find_run(work);
-      put_scores<kTokens, Norm>(work, place, weights, norm_weights, fold);
-      if constexpr (Norm::kFolds) leave_norm(work, fold);
-      find_context(work, run);
-    }
-    finish<kFewSplits, FewPairs>(work, run, memory, turn == Turn::kRehearsal);
-    if (turn == Turn::kReal) return;
-  }
+  if constexpr (kFolds) leave_norm(work, fold);
+  find_context(work, run);
+  finish<kFewSplits, FewPairs>(work, run, memory);
 }
 
 }  // namespace

@@ -240,10 +240,10 @@ __device__ __forceinline__ int32_t choose(const QuickShared& shared, int32_t num
 }
 
 // Warp t chooses for token t, and leaves the experts in `shared`, too. `chosen`: [T, K] words, or
-// null. shared: [kTokens]. Of a rehearsal nothing is left.
+// null. shared: [kTokens].
 template <int kTokens>
 __device__ __forceinline__ void select_quickly(const RouteParams& p, float bias,
-                                               const TokensAtOnce<kTokens>& tokens, bool rehearses,
+                                               const TokensAtOnce<kTokens>& tokens,
                                                uint32_t* chosen, QuickShared* shared) {
   const auto expert = static_cast<int32_t>(threadIdx.x);
 #pragma unroll
@@ -258,13 +258,13 @@ __device__ __forceinline__ void select_quickly(const RouteParams& p, float bias,
   const bool is_second = kTokens > 1 && warp == 1;
   const int32_t token = is_second ? tokens.token[kTokens - 1] : tokens.token[0];
   const bool is_padding = is_second ? tokens.is_padding[kTokens - 1] : tokens.is_padding[0];
-  if (warp >= kTokens || (token < 0 && !rehearses)) return;
+  if (warp >= kTokens || token < 0) return;
   QuickShared& own = shared[is_second ? 1 : 0];
   int32_t id = choose(own, p.experts_per_token);
   const bool holds = lane < p.experts_per_token;
   float weight = holds && !is_padding ? own.scores[id] : 0.0f;
   id = holds && !is_padding ? id : -1;
-  if (chosen != nullptr && holds && !rehearses) {
+  if (chosen != nullptr && holds) {
     put(chosen + int64_t{token} * p.experts_per_token + lane, id_word(id));
   }
   if (lane < kQuickChosen) own.ids[lane] = id;
@@ -273,7 +273,7 @@ __device__ __forceinline__ void select_quickly(const RouteParams& p, float bias,
   for (int32_t offset = kQuickChosen / 2; offset > 0; offset /= 2) {
     sum += __shfl_xor_sync(~0u, sum, offset);
   }
-  if (!holds || rehearses) return;
+  if (!holds) return;
   const int64_t at = int64_t{token} * p.experts_per_token + lane;
   p.expert_ids[at] = id;
   p.expert_weights[at] = is_padding ? 0.0f : weight * weight_factor(p, sum);
@@ -318,40 +318,20 @@ constexpr int64_t kFinishSharedMax =
     std::max((2 * int64_t{kRouteExpertsMax} + kRouteExpertsMax / 2) * 4,
              plan_shared_bytes(kSplitTokensMax, int64_t{kSplitTokensMax} * kChosenMax));
 
-// Before the inputs are there: the thread's bias is asked for, and kept when it has come. shared:
-// finish()'s.
-__device__ __forceinline__ float ask_for_bias(const RouteWork& work) {
+// Before the inputs are there. shared: finish()'s.
+__device__ __forceinline__ void start_finish(const RouteWork& work, uint8_t* shared) {
   const RouteParams& p = work.route;
   const auto expert = static_cast<int32_t>(threadIdx.x);
-  const bool needs = first_to_finish(work) >= 0 && selects_quickly(p) && expert < p.num_experts;
-  return needs ? __ldg(p.bias + expert) : 0.0f;
-}
-__device__ __forceinline__ void keep_bias(float bias, uint8_t* shared) {
-  reinterpret_cast<float*>(shared)[threadIdx.x] = bias;
-}
-__device__ __forceinline__ void start_finish(const RouteWork& work, uint8_t* shared) {
-  if (first_to_finish(work) >= 0) keep_bias(ask_for_bias(work), shared);
+  if (first_to_finish(work) < 0 || !selects_quickly(p) || expert >= p.num_experts) return;
+  reinterpret_cast<float*>(shared)[expert] = __ldg(p.bias + expert);
 }
 
-// A launch runs its code once a layer, and much of it then comes from memory. The block that
-// chooses for the only token does so before the inputs are there, too: the same code, and nothing
-// is left.
-enum class Turn : uint32_t { kRehearsal, kReal };
-__device__ __forceinline__ Turn first_turn(const RouteWork& work) {
-  auto out = static_cast<uint32_t>(work.route.num_tokens == 1 && first_to_finish(work) >= 0 &&
-                                           selects_quickly(work.route)
-                                       ? Turn::kRehearsal
-                                       : Turn::kReal);
-  asm volatile("" : "+r"(out));  // lest the compiler makes two codes of one
-  return static_cast<Turn>(out);
-}
-
-// Every block calls it when all its scores are put, in all threads; in a rehearsal, the block that
-// has one. At most kBoxes boxes; takes the sums of kTokens tokens, one or two, at once. biases:
-// start_finish()'s; memory: what finish_shared_bytes() asks for beyond them.
+// Every block calls it when all its scores are put, in all threads. At most kBoxes boxes; takes the
+// sums of kTokens tokens, one or two, at once. biases: start_finish()'s; memory: what
+// finish_shared_bytes() asks for beyond them.
 template <int kBoxes, typename Cut, int kTokens>
 __device__ __forceinline__ void finish(const RouteWork& work, const FirstRuns<kTokens>& runs,
-                                       const float* biases, void* memory, bool rehearses = false) {
+                                       const float* biases, void* memory) {
   static_assert(kTokens <= 2);
   const RouteParams& p = work.route;
   const bool plans = work.plan.num_tokens > 0;
@@ -368,16 +348,15 @@ __device__ __forceinline__ void finish(const RouteWork& work, const FirstRuns<kT
 #pragma unroll
     for (int32_t t = 0; t < kTokens; ++t) {
       const int32_t one = token + t * step;
-      tokens.token[t] = one < p.num_tokens && !rehearses ? one : -1;
+      tokens.token[t] = one < p.num_tokens ? one : -1;
       tokens.is_padding[t] = runs.is_padding[t];
-      tokens.sum[t] = static_cast<float>(expert) * 0x1p-8f;  // all differ, in a rehearsal
+      tokens.sum[t] = 0;
       if (token != first) tokens.is_padding[t] = tokens.token[t] >= 0 && is_padding(p, one);
     }
     if (token > first) __syncthreads();
     if (is_quick) {
       if (expert < p.num_experts) take_sums<kBoxes>(work, tokens, expert);
-      select_quickly(p, rehearses ? 0.0f : biases[expert], tokens, rehearses, chosen,
-                     static_cast<QuickShared*>(memory));
+      select_quickly(p, biases[expert], tokens, chosen, static_cast<QuickShared*>(memory));
       continue;
     }
 #pragma unroll 1
@@ -391,7 +370,6 @@ __device__ __forceinline__ void finish(const RouteWork& work, const FirstRuns<kT
   if (!plans || !is_last_block(work)) return;
   __syncthreads();
   if (is_alone) {
-    if (rehearses) return;
     plan_token<kQuickChosen>(work.plan, static_cast<QuickShared*>(memory)->ids);
     return;
   }
@@ -399,10 +377,9 @@ __device__ __forceinline__ void finish(const RouteWork& work, const FirstRuns<kT
 }
 // shared: [finish_shared_bytes()].
 template <int kBoxes, typename Cut>
-__device__ __forceinline__ void finish(const RouteWork& work, const FirstRun& runs, uint8_t* shared,
-                                       bool rehearses = false) {
-  finish<kBoxes, Cut>(work, runs, reinterpret_cast<const float*>(shared), shared + kBiasBytes,
-                      rehearses);
+__device__ __forceinline__ void finish(const RouteWork& work, const FirstRun& runs,
+                                       uint8_t* shared) {
+  finish<kBoxes, Cut>(work, runs, reinterpret_cast<const float*>(shared), shared + kBiasBytes);
 }
 
 }  // namespace mimo::kernels::cuda::router

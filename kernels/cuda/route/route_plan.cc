@@ -42,7 +42,7 @@ constexpr ClusterTile kClusterTiles[] = {
     {.tokens_max = 128, .tokens = 32},
     {.tokens_max = kSplitTokensMax, .tokens = 64},
 };
-constexpr int32_t kClusterTokensMin = 65;
+constexpr int32_t kClusterTokensMin = 33;
 constexpr int32_t kClusterPlacesMin = 128;
 
 template <typename Tile, size_t kCount>

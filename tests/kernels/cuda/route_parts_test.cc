@@ -118,8 +118,8 @@ TEST(RoutePlan, GoesByTheTokens) {
   EXPECT_EQ(kernel(1), RouteKernel::kFew);
   EXPECT_EQ(kernel(4), RouteKernel::kFew);
   EXPECT_EQ(kernel(5), RouteKernel::kSplit);
-  EXPECT_EQ(kernel(64), RouteKernel::kSplit);
-  EXPECT_EQ(kernel(65), RouteKernel::kCluster);
+  EXPECT_EQ(kernel(32), RouteKernel::kSplit);
+  EXPECT_EQ(kernel(33), RouteKernel::kCluster);
   EXPECT_EQ(kernel(256), RouteKernel::kCluster);
   EXPECT_EQ(kernel(257), RouteKernel::kTiles);
   EXPECT_EQ(plan_route({128, 256, 4096, 8}, 132, 132).kernel, RouteKernel::kSplit);
