@@ -200,7 +200,6 @@ __device__ __forceinline__ int32_t choose(const QuickShared& shared, int32_t num
 #pragma unroll
   for (int32_t i = 0; i < kLaneExperts; ++i) sorted[i] = keys[i];
   sort_keys(sorted);
-  // Few instructions: each of them comes from memory in every launch.
   uint32_t best = 0;
   bool all_differ = true;
   uint32_t own = 0;    // of lane k: the k-th best key,
