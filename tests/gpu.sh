@@ -146,7 +146,7 @@ kernel_tests() {
   local path
   for path in "$kit"/tests/*_cuda_test; do
     case $(basename "$path") in
-      nccl_* | cuda_golden_* | lockstep_*) ;;
+      nccl_* | cuda_golden_* | lockstep_* | invariance_model_* | rank_masks_*) ;;
       *) basename "$path" ;;
     esac
   done
@@ -162,6 +162,7 @@ part_kernels() {
 sanitize_filter() {
   case $1:$2 in
     racecheck:attention_*) echo "*WindowsEdges*:*PagesOfEvery*:*SinksWithout*:*NothingBut*" ;;
+    racecheck:sampling_mask_*) echo "*OnlyAllowed*:*NothingAllowed*" ;;
     racecheck:sampling_cuda_test) echo "*InOneCall*" ;;
     racecheck:sampling_*) echo "*Ties*:*Finite*:*Shards*" ;;
     racecheck:route_plan_*) echo "ExpertPlan.*:-*Repeat*" ;;
@@ -226,8 +227,10 @@ part_sanitize-groups() {
 }
 
 part_model() {
-  run_test lockstep_cuda_test 200
-  run_test cuda_golden_test 200
+  local name
+  for name in lockstep_cuda_test cuda_golden_test invariance_model_cuda_test rank_masks_cuda_test; do
+    run_test "$name" 200
+  done
 }
 
 part_groups() {

@@ -164,11 +164,24 @@ Result<void> StepWorld::release_all() {
   return {};
 }
 
-// Pages for one more token of every sequence.
+// Pages of the slot that are before logical page `first` go back.
+void StepWorld::take_back(node::StepPlan& plan, int32_t slot, const kvcache::KvSpec& spec,
+                          int32_t first) {
+  const auto index = static_cast<size_t>(spec.kind);
+  std::vector<PageId>& held = held_[index][static_cast<size_t>(slot)];
+  const int32_t num_gone = first + static_cast<int32_t>(held.size()) - spec.pages_for(num_read_);
+  if (num_gone <= 0) return;
+  plan.returns.push_back({.slot = SlotId{slot}, .kind = spec.kind, .num_pages = num_gone});
+  free_[index].insert(free_[index].end(), held.begin(), held.begin() + num_gone);
+  held.erase(held.begin(), held.begin() + num_gone);
+}
+
+// Pages for one more token of every sequence; what has left the window goes back.
 void StepWorld::grow(node::StepPlan& plan) {
   for (const kvcache::KvSpec& spec : model_->kv_specs()) {
     if (spec.num_layers == 0) continue;
     for (int32_t slot = 0; slot < batch_; ++slot) {
+      take_back(plan, slot, spec, spec.first_live_page(num_read_));
       grant(plan, slot, spec.kind, spec.pages_for(num_read_), spec.pages_for(num_read_ + 1));
     }
   }

@@ -52,6 +52,7 @@ class StepWorld {
   Result<void> build(parallel::TpGroup* group);
   node::StepPlan next_plan();
   void grant(node::StepPlan& plan, int32_t slot, kvcache::KvKind kind, int32_t from, int32_t to);
+  void take_back(node::StepPlan& plan, int32_t slot, const kvcache::KvSpec& spec, int32_t first);
   void grow(node::StepPlan& plan);
   Result<node::StepResult> run(const node::StepPlan& plan);
 
