@@ -201,6 +201,9 @@ struct RouteParams {
   int32_t* expert_ids = nullptr;    // [T, K]; -1 in padding rows
   float* expert_weights = nullptr;  // [T, K]; 0 in padding rows
   int32_t num_tokens = 0;
+  // Those among which it chooses, as far as they are held here, if experts() comes next: a backend
+  // may begin to fetch them. May be null.
+  const ExpertWeights* experts = nullptr;
 };
 
 // out[t] = sum over the token's experts held here of weight * down(silu(gate x) * (up x)).

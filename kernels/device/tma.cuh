@@ -41,4 +41,9 @@ __device__ __forceinline__ void load_bytes(uint32_t to, const void* from, uint32
       : "memory");
 }
 
+// The same to the L2 alone.
+__device__ __forceinline__ void ask_for_bytes(const void* from, uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+}
+
 }  // namespace mimo::kernels::device

@@ -212,7 +212,8 @@ void Model::feed_forward(int32_t layer, const kernels::Runs& runs) {
               .scaling = config_.routed_scaling,
               .expert_ids = buffers_.expert_ids,
               .expert_weights = buffers_.expert_weights,
-              .num_tokens = num_tokens});
+              .num_tokens = num_tokens,
+              .experts = &w.experts});
   ops_.experts({.x = buffers_.normed,
                 .experts = &w.experts,
                 .expert_ids = buffers_.expert_ids,

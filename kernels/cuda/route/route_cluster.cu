@@ -285,6 +285,7 @@ __global__ void __launch_bounds__(kRouteThreads, 1)
       reinterpret_cast<float*>(memory + T::kWeightsAt) + place.warp * T::kWarpWeights;
   load_weights<T>(p, place, device::shared_address(warp_weights));
   start_finish(work, memory + T::kBiasAt);
+  ask_for_experts(work);
   const float* const weights = warp_weights + place.lane / 4 * T::kWeightPitch + place.lane % 4 * 2;
   device::copy_async_wait<0>();
   __syncwarp();

@@ -8,6 +8,7 @@
 #include "kernels/cuda/route/plan_block.cuh"
 #include "kernels/cuda/route/route_kernels.h"
 #include "kernels/cuda/route/select_experts.cuh"
+#include "kernels/device/tma.cuh"
 
 // From blocks' sums to experts and their plan, within the launch that made the sums.
 namespace mimo::kernels::cuda::router {
@@ -323,6 +324,16 @@ __device__ __forceinline__ void start_finish(const RouteWork& work, uint8_t* sha
   const auto expert = static_cast<int32_t>(threadIdx.x);
   if (first_to_finish(work) < 0 || !selects_quickly(p) || expert >= p.num_experts) return;
   reinterpret_cast<float*>(shared)[expert] = __ldg(p.bias + expert);
+}
+
+// The launch's blocks share the experts; nobody waits for what is asked for.
+__device__ __forceinline__ void ask_for_experts(const RouteWork& work) {
+  const AskedExperts& asked = work.asked;
+  if (threadIdx.x != 0) return;
+#pragma unroll 1
+  for (int32_t expert = linear_block(); expert < asked.count; expert += work.cut.num_blocks) {
+    device::ask_for_bytes(asked.weights + expert * asked.expert_bytes, asked.bytes);
+  }
 }
 
 // Every block calls it when all its scores are put, in all threads. At most kBoxes boxes; takes the

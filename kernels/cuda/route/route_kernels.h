@@ -14,6 +14,15 @@ namespace mimo::kernels::cuda::router {
 constexpr int32_t kRouteExpertsMax = 1024;
 constexpr int32_t kChosenMax = 32;  // experts of a token: a lane each
 
+// The first bytes of each expert held here, which the L2 is asked for before it is known who is
+// chosen.
+struct AskedExperts {
+  const uint8_t* weights = nullptr;  // [count][expert_bytes]
+  int64_t expert_bytes = 0;
+  int32_t count = 0;   // 0: none are asked for
+  uint32_t bytes = 0;  // of each
+};
+
 struct RouteWork {
   RouteParams route;
   RoutePlan cut;
@@ -21,6 +30,7 @@ struct RouteWork {
   uint32_t* score_box = nullptr;  // the others: [T, boxes, score_pitch] words of box.cuh,
   uint32_t* id_box = nullptr;     // and [T, K]; zeros between launches
   ExpertPlanParams plan;          // num_tokens 0: no plan is wanted of this launch
+  AskedExperts asked;             // by kSplit and kCluster
   AddNormParams norm;             // that makes x, to be done by kFew; num_tokens 0: x is there
 };
 

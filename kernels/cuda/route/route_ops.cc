@@ -63,6 +63,18 @@ bool RouteOps::folds_norm(const RouteParams& p) const {
       {p.num_tokens, p.num_experts, p.hidden, p.num_groups, context_.options().batch_invariant});
 }
 
+router::AskedExperts RouteOps::asked_of(const RouteParams& p, RouteKernel kernel) const {
+  const DeviceMatrix& first = context_.stack(p.experts->gate_up);
+  const auto* const weights = static_cast<const uint8_t*>(first.values);
+  const int64_t expert_bytes = first.value_bytes();
+  const uint32_t bytes =
+      router::asked_expert_bytes({.num_tokens = p.num_tokens, .num_experts = p.num_experts}, kernel,
+                                 p.experts_per_token, expert_bytes);
+  const bool aligned = reinterpret_cast<uintptr_t>(weights) % 16 == 0 && expert_bytes % 16 == 0;
+  if (bytes == 0 || !aligned) return {};
+  return {weights, expert_bytes, first.count, bytes};
+}
+
 void RouteOps::route(const RouteParams& p, const AddNormParams* norm) {
   check_params(p);
   if (plans_ != nullptr) plans_->set_made(false);
@@ -90,6 +102,7 @@ void RouteOps::route(const RouteParams& p, const AddNormParams* norm) {
     work.plan = plans_->wanted();
     plans_->set_made(true);
   }
+  if (p.experts != nullptr) work.asked = asked_of(p, work.cut.kernel);
   const cudaStream_t stream = context_.stream();
   switch (work.cut.kernel) {
     case RouteKernel::kFew:

@@ -27,6 +27,7 @@ class RouteOps {
 
  private:
   bool makes_plan(const RouteParams& p, router::RouteKernel kernel) const;
+  router::AskedExperts asked_of(const RouteParams& p, router::RouteKernel kernel) const;
 
   DeviceContext& context_;
   ExpertPlans* plans_ = nullptr;

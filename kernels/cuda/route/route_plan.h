@@ -48,6 +48,11 @@ struct RoutePlan {
   int32_t num_finishers = 0;
 };
 
+// How many bytes of each expert's first weights, of `expert_bytes`, the L2 is asked for while the
+// router leaves the memory idle; 0 where many of them would be for nothing.
+uint32_t asked_expert_bytes(const RouteShape& shape, RouteKernel kernel, int32_t experts_per_token,
+                            int64_t expert_bytes);
+
 // Whether the kernel can norm its token itself: the only one, where a split is whole FP8 groups.
 bool folds_norm(const RouteShape& shape);
 

@@ -268,6 +268,7 @@ __global__ void __launch_bounds__(kRouteThreads, T::kTokenTiles <= 4 ? 2 : 1)
   device::let_next_start();
   load_weights<T>(p, place, place.col, weights);
   start_finish(work, memory + T::kBytes);
+  ask_for_experts(work);
   CutWeights<T> cut;
   if constexpr (T::kCutsEarly) cut_weights<T>(weights, cut);
   device::wait_for_inputs();

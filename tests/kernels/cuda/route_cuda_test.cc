@@ -64,6 +64,15 @@ class Router {
     p_.runs.row_run = device_array(*context_, row_run);
   }
 
+  // The router is told that so many experts of `rows` rows of 1024 bytes come next.
+  void name_experts(int32_t count, int32_t rows) {
+    DeviceMatrix gate_up{
+        .dtype = DType::kF8E4m3, .count = count, .rows = rows, .cols = 1024, .ld = 1024};
+    gate_up.values = poisoned_array<uint8_t>(*context_, gate_up.value_bytes() * count);
+    experts_.gate_up = context_->add_stack(gate_up);
+    p_.experts = &experts_;
+  }
+
   Routed run() {
     const auto bytes = static_cast<size_t>(size()) * 4;
     CUDA_CHECK(cudaMemsetAsync(p_.expert_ids, 0xff, bytes, context_->stream()));
@@ -79,6 +88,7 @@ class Router {
   const Case c_;
   std::unique_ptr<DeviceContext> context_ = make_context();
   RouteOps ops_{*context_};
+  ExpertWeights experts_;
   RouteParams p_;
 };
 
@@ -298,6 +308,22 @@ TEST(RouteCuda, PaddingHasNoExperts) {
       const bool padding = i / 8 / 2 % 3 == 1;
       ASSERT_EQ(out.ids[i], padding ? -1 : whole.ids[i]) << c << ", entry " << i;
       ASSERT_EQ(out.weights[i], padding ? 0.0f : whole.weights[i]) << c << ", entry " << i;
+    }
+  }
+}
+
+TEST(RouteCuda, ChoosesTheSameWhereItAsksForTheExperts) {
+  SKIP_WITHOUT_GPU();
+  for (const int32_t tokens : {4, 51, 64, 256, 300}) {
+    for (const auto& [count, rows] : {std::pair(256, 160), std::pair(64, 128), std::pair(3, 1)}) {
+      const Case c{.tokens = tokens, .hidden = 64};
+      const Inputs in = random_inputs(c, 900);
+      const Routed want = Router(c, in).run();
+      Router router(c, in);
+      router.name_experts(count, rows);
+      const Routed out = router.run();
+      ASSERT_EQ(out.ids, want.ids) << c << ", " << count << " experts of " << rows << " rows";
+      ASSERT_EQ(out.weights, want.weights) << c;
     }
   }
 }

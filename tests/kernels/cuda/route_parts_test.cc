@@ -133,5 +133,17 @@ TEST(RoutePlan, GoesByTheTokens) {
   EXPECT_EQ(plan_route({8192, 256, 4096}, 132, 132).splits, 1);
 }
 
+TEST(RoutePlan, AsksForExpertsWhereMostWillBeChosen) {
+  const auto bytes = [](int32_t tokens, RouteKernel kernel, int64_t expert_bytes) {
+    return asked_expert_bytes({tokens, 256, 4096}, kernel, 8, expert_bytes);
+  };
+  EXPECT_EQ(bytes(50, RouteKernel::kCluster, 4 << 20), 0u);
+  EXPECT_EQ(bytes(51, RouteKernel::kCluster, 4 << 20), 128u << 10);
+  EXPECT_EQ(bytes(256, RouteKernel::kSplit, 4 << 20), 128u << 10);
+  EXPECT_EQ(bytes(256, RouteKernel::kTiles, 4 << 20), 0u) << "their products wait for no memory";
+  EXPECT_EQ(bytes(256, RouteKernel::kCluster, 4103), 4096u) << "pieces of 16";
+  EXPECT_EQ(asked_expert_bytes({4, 8, 64}, RouteKernel::kSplit, 8, 4 << 20), 128u << 10);
+}
+
 }  // namespace
 }  // namespace mimo::kernels::cuda::router

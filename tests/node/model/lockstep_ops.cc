@@ -295,6 +295,7 @@ void LockstepOps::route(const kernels::RouteParams& p) {
   q.runs = runs(p.runs);
   q.expert_ids = mirror_.poisoned(p.expert_ids, choices);
   q.expert_weights = mirror_.poisoned(p.expert_weights, choices);
+  q.experts = nullptr;
   second_->route(q);
   ops_->route(p);
   compare_routes(p, mirror_.read(p.expert_ids, choices), mirror_.read(p.expert_weights, choices),
