@@ -182,6 +182,7 @@ Result<void> run_rank(const Arguments& arguments, int32_t tp, int32_t rank,
   options.batch_max = largest(arguments.numbers("batch", {1, 16, 64, 256}));
   options.context_max = largest(arguments.numbers("context", {4096}));
   options.prefill_max = std::max(64, largest(arguments.numbers("prefill", {8192})));
+  options.steps_max = arguments.number("steps", 20) + 8;  // and those to warm up and to trace
   options.record = arguments.number("record", 1) != 0;
   options.batch_invariant = arguments.number("batch-invariant", 0) != 0;
   TRY_ASSIGN(const auto world, StepWorld::create(options, group));

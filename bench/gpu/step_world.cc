@@ -75,10 +75,12 @@ Result<void> StepWorld::build(parallel::TpGroup* group) {
   model.limits.sequences_max = options_.batch_max;
   model.limits.logits_rows_max = options_.batch_max;
   model.limits.prefill_chunk_max = model.limits.tokens_max;
-  model.limits.positions_max = std::max(options_.context_max, options_.prefill_max) + 4096;
+  model.limits.positions_max =
+      std::max(options_.context_max, options_.prefill_max) + std::max(4096, options_.steps_max);
   model.limits.page_tokens = kPageTokens;
   const int32_t slack = options_.prefill_max / kPageTokens + 64;
-  model.num_pages = {options_.batch_max * (options_.context_max / kPageTokens + 4) + slack,
+  const int32_t tokens_max = options_.context_max + options_.steps_max;
+  model.num_pages = {options_.batch_max * (tokens_max / kPageTokens + 3) + slack,
                      options_.batch_max * 6 + slack};
   TRY_ASSIGN(model_, node::Model::create(config_, *ops_, model,
                                          [this](const parallel::RankShard& shard, kernels::Ops&) {

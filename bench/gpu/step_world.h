@@ -25,7 +25,8 @@ class StepWorld {
     int32_t batch_max = 256;
     int32_t context_max = 4096;
     int32_t prefill_max = 8192;
-    bool record = true;  // decode steps as graphs
+    int32_t steps_max = 64;  // decode steps after admit()
+    bool record = true;      // decode steps as graphs
     bool batch_invariant = false;
   };
 
