@@ -133,10 +133,10 @@ uint32_t asked_expert_bytes(const RouteShape& shape, RouteKernel kernel, int32_t
                             int64_t expert_bytes) {
   // H200, 256 experts of 6 MB, ms of 12 layers with 0, 96, 128, 192 and 256 KB: 64 tokens, which
   // choose 87 % of them, 4.285, 4.234, 4.228, 4.244 and 4.234; 256 tokens 5.788, 5.757, 5.746,
-  // 5.745 and 5.752; 48 layers with none and 128 KB 17.61 and 17.37, 23.13 and 23.10. With 16
-  // tokens, which choose 39 %, 32 KB gain nothing and 64 KB cost 0.5 %; nor is there a gain where
-  // only those are asked for that were chosen (2.161 and 2.163), or the next layer's qkv and o_proj
-  // (1 % to 3 % lost: they do not stay until then).
+  // 5.745 and 5.752; 48 layers with none and 128 KB 17.61 and 17.37; 23.13 twice, and 23.07 and
+  // 23.14. The share is not tuned: nothing between 16 and 64 tokens was measured. With 16, which
+  // choose 39 %, 32 KB gain nothing and 64 KB cost 0.5 %; 64 KB of those alone that were chosen gain
+  // 0.8 % in one run and nothing in another; the next layer's qkv and o_proj cost 1 to 3 %.
   constexpr int64_t kAskedBytes = 128 << 10;
   constexpr double kBusyShare = 0.8;
   if (kernel != RouteKernel::kSplit && kernel != RouteKernel::kCluster) return 0;
