@@ -135,8 +135,8 @@ uint32_t asked_expert_bytes(const RouteShape& shape, RouteKernel kernel, int32_t
   // choose 87 % of them, 4.285, 4.234, 4.228, 4.244 and 4.234; 256 tokens 5.788, 5.757, 5.746,
   // 5.745 and 5.752; 48 layers with none and 128 KB 17.61 and 17.37; 23.13 twice, and 23.07 and
   // 23.14. The share is not tuned: nothing between 16 and 64 tokens was measured. With 16, which
-  // choose 39 %, 32 KB gain nothing and 64 KB cost 0.5 %; 64 KB of those alone that were chosen gain
-  // 0.8 % in one run and nothing in another; the next layer's qkv and o_proj cost 1 to 3 %.
+  // choose 39 %, 32 KB gain nothing and 64 KB cost 0.5 %; 64 KB of those alone that were chosen
+  // gain 0.8 % in one run and nothing in another; the next layer's qkv and o_proj cost 1 to 3 %.
   constexpr int64_t kAskedBytes = 128 << 10;
   constexpr double kBusyShare = 0.8;
   if (kernel != RouteKernel::kSplit && kernel != RouteKernel::kCluster) return 0;
