@@ -13,11 +13,17 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kThinkEndText = "</think>";
 
+// true and false are schemas, too.
+Result<Json> parse_schema(const std::string& text) {
+  if (text == "true" || text == "false") return Json(text == "true");
+  return parse_object(text, "constraint.json_schema");
+}
+
 // The constraint as a format of a structural tag.
 Result<Json> constraint_format(const v1::Constraint& constraint) {
   switch (constraint.kind_case()) {
     case v1::Constraint::kJsonSchema: {
-      TRY_ASSIGN(Json schema, parse_object(constraint.json_schema(), "constraint.json_schema"));
+      TRY_ASSIGN(Json schema, parse_schema(constraint.json_schema()));
       return Json{{"type", "json_schema"}, {"json_schema", std::move(schema)}};
     }
     case v1::Constraint::kJsonObject:

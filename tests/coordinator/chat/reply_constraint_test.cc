@@ -346,5 +346,21 @@ TEST(ReplyConstraint, RandomDrawsAreCalls) {
   }
 }
 
+TEST(ReplyConstraint, TrueAndFalseAreSchemasWhereverTheReplyBegins) {
+  for (const ReplyStart start : {kAnswering, kThinking, kMayThink}) {
+    for (const char* schema : {"true", "false"}) {
+      v1::ChatRequest request;
+      request.mutable_constraint()->set_json_schema(schema);
+      EXPECT_TRUE(constraint_of(request, start).ok()) << schema;
+    }
+  }
+  v1::ChatRequest request;
+  request.mutable_constraint()->set_json_schema("true");
+  EXPECT_TRUE(holds(request, kMayThink, R"(<think>hm</think>{"a": [1]})"));
+  EXPECT_FALSE(holds(request, kMayThink, R"(<think>hm</think>{"a": [1})"));
+  request.mutable_constraint()->set_json_schema("17");
+  EXPECT_FALSE(constraint_of(request, kMayThink).ok());
+}
+
 }  // namespace
 }  // namespace mimo::chat
