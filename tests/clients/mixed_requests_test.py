@@ -11,15 +11,14 @@ import sys
 import time
 import unittest
 
-try:
-    import openai
-except ImportError:
-    print("openai's client is not installed: skipped")
-    sys.exit(77)
-
 BIN, SOURCE = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 sys.path.insert(0, str(SOURCE / "tests"))
-from served import Served  # noqa: E402
+from served import Served, skip  # noqa: E402
+
+try:
+    import openai
+except ImportError as missing:
+    skip(missing)
 
 MODEL, NUM_REQUESTS, CONCURRENCY = "tiny", 1000, 64
 COUNTRIES = ["France", "Norway", "Japan", "Chile", "Kenya", "Italy", "Peru", "Egypt"]

@@ -12,19 +12,18 @@ import sys
 import time
 import unittest
 
+BIN, SOURCE = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+NUM_SCHEMAS = int(sys.argv[3]) if len(sys.argv) > 3 else 500
+sys.path += [str(SOURCE / "tests"), str(SOURCE / "tests/grammar")]
+from served import Served, skip  # noqa: E402
+
 try:
     import jsonschema  # noqa: F401: schemas_test's
     import openai
 except ImportError as missing:
-    print(f"{missing}: skipped")
-    sys.exit(77)
-
-BIN, SOURCE = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-NUM_SCHEMAS = int(sys.argv[3]) if len(sys.argv) > 3 else 500
-sys.path += [str(SOURCE / "tests"), str(SOURCE / "tests/grammar")]
+    skip(missing)
 import random_schemas  # noqa: E402
 import schemas_test  # noqa: E402
-from served import Served  # noqa: E402
 
 CONCURRENCY, TOKENS_MAX = 32, 400
 CLOSERS = ['"', "@", ".", "}", "]", "<|im_end|>"]
