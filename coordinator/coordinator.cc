@@ -204,6 +204,7 @@ ApiServer::Options api_options(const CoordinatorOptions& options) {
   api.keepalive_timeout_s = options.api.keepalive_timeout_s;
   api.ping_interval_min_s = options.api.ping_interval_min_s;
   api.stall_s = options.api.stall_s;
+  api.reader_threads = options.api.tokenizer_threads;
   return api;
 }
 
@@ -291,8 +292,9 @@ Result<std::unique_ptr<Coordinator>> Coordinator::create(const CoordinatorOption
   TRY_ASSIGN(p.group, GroupManager::create(std::move(group), p.sessions.sink()));
   facts.status = [&p] { return p.group->status(); };
   p.sessions.attach(*p.group, [&p] { return p.group->status().reason; });
-  TRY_ASSIGN(p.api, ApiServer::create(api_options(options), facts, p.sessions, p.admission, p.clock,
-                                      {p.prompter(), p.description.tokenizer.get()}));
+  TRY_ASSIGN(p.api, ApiServer::create(
+                        api_options(options), facts, p.sessions, p.admission, p.clock,
+                        {p.prompter(), p.description.tokenizer.get(), p.limits.prompt_bytes_max}));
   TRY_ASSIGN(p.metrics,
              MetricsServer::create(options.metrics.listen, p.registry, facts, p.sessions));
   Addresses addresses{p.api->address(), "", p.group->cluster_address(), p.metrics->address()};

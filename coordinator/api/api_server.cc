@@ -13,10 +13,12 @@
 #include "base/log.h"
 #include "coordinator/api/chat_service.h"
 #include "coordinator/api/inference_service.h"
+#include "coordinator/sessions/work_pool.h"
 
 namespace mimo::coordinator {
 namespace {
 
+constexpr int64_t kReaderQueueMax = 4096;
 constexpr const char* kServiceNames[] = {"mimo.v1.Inference", "mimo.v1.Chat"};
 
 int to_ms(double seconds) { return static_cast<int>(seconds * 1e3); }
@@ -44,7 +46,8 @@ std::string with_port(const std::string& listen, int port) {
 struct ApiServer::Running {
   Running(const Options& options, ServerFacts facts, Sessions& all, Admission& admission,
           const Clock& clock, ChatDoors doors)
-      : chat(doors, facts.model, all),
+      : readers(options.reader_threads, kReaderQueueMax),
+        chat(doors, facts.model, all, readers),
         service(std::move(facts), options.stall_s, all, admission, clock),
         sessions(all),
         interval(to_ms(options.health_interval_s)) {}
@@ -72,6 +75,7 @@ struct ApiServer::Running {
     }
   }
 
+  WorkPool readers;
   ChatService chat;
   InferenceService service;
   Sessions& sessions;
@@ -132,6 +136,7 @@ void ApiServer::stop(double timeout_s) {
   running_->server->Shutdown(std::chrono::system_clock::now() +
                              std::chrono::milliseconds(to_ms(timeout_s)));
   running_->server->Wait();
+  running_->readers.stop();
 }
 
 }  // namespace mimo::coordinator

@@ -17,7 +17,8 @@ namespace mimo::coordinator {
 // The public door: mimo.v1.Inference, mimo.v1.Chat, grpc.health.v1 ("" and both names) and
 // reflection on one port.
 //
-// Thread:    any; one of its own keeps health up to date and cuts streams that nobody reads.
+// Thread:    any; one of its own keeps health up to date and cuts streams that nobody reads, and a
+//            few read what is large.
 // Lifetime:  sessions, admission and clock outlive it. The destructor stops it.
 class ApiServer final {
  public:
@@ -30,6 +31,7 @@ class ApiServer final {
     double ping_interval_min_s = 9.0;   // clients may ask as often, also without a call
     double stall_s = 8.0;               // work and no finished step for so long: NOT_SERVING
     double health_interval_s = 0.1;
+    int32_t reader_threads = 2;  // that render and encode conversations and texts
   };
 
   // kUnavailable naming the address when it cannot be listened at.

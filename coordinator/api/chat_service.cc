@@ -7,7 +7,7 @@
 
 #include "coordinator/api/session_reactor.h"
 #include "coordinator/api/wire_status.h"
-#include "coordinator/chat/chat_turn.h"
+#include "coordinator/sessions/guarded.h"
 #include "coordinator/text/utf8.h"
 
 namespace mimo::coordinator {
@@ -34,10 +34,14 @@ struct TakeTurn {
 };
 using ChatReactor = SessionReactor<v1::ChatResponse, TakeTurn>;
 
-grpc::ServerUnaryReactor* answer(grpc::CallbackServerContext* context, const Result<void>& result) {
-  auto* reactor = context->DefaultReactor();
-  reactor->Finish(result.ok() ? grpc::Status::OK : wire_status(request_error(result.error())));
-  return reactor;
+// Up to here a request is read, rendered and encoded within about a millisecond.
+constexpr size_t kInlineBytes = 4096;
+
+RequestError overloaded() {
+  RequestError refused =
+      request_error({Code::kResourceExhausted, "too many conversations are being read"});
+  refused.retry_after_ms = 1000;
+  return refused;
 }
 
 }  // namespace
@@ -51,34 +55,76 @@ Result<void> ChatService::check(const std::string& model) const {
   return {};
 }
 
+Result<void> ChatService::check_bytes(const char* field, const std::string& text) const {
+  const auto num_bytes = static_cast<int64_t>(text.size());
+  if (num_bytes <= doors_.prompt_bytes_max) return {};
+  return invalid_argument(std::string(field) + " = " + std::to_string(num_bytes) +
+                          " bytes: expected at most " + std::to_string(doors_.prompt_bytes_max));
+}
+
+bool ChatService::run(const google::protobuf::Message& request, std::function<void()> work) {
+  if (request.ByteSizeLong() > kInlineBytes) return readers_.post(std::move(work));
+  work();
+  return true;
+}
+
+Result<std::unique_ptr<chat::ChatTurn>> ChatService::turn_of(const v1::ChatRequest& request) const {
+  TRY(check(request.model()));
+  if (doors_.prompter == nullptr)
+    return unimplemented("messages: this checkpoint has no chat template");
+  return chat::ChatTurn::create(*doors_.prompter, request);
+}
+
 grpc::ServerWriteReactor<v1::ChatResponse>* ChatService::Complete(
     grpc::CallbackServerContext* context, const v1::ChatRequest* request) {
-  const auto refuse = [&](const Error& error) {
-    // Owns itself from here on: OnDone() comes last and deletes it.
-    auto* reactor = new ChatReactor(context, sessions_, TakeTurn{});
-    reactor->refuse(request_error(error));
-    return reactor;
-  };
-  if (auto checked = check(request->model()); !checked.ok()) return refuse(checked.error());
-  if (doors_.prompter == nullptr)
-    return refuse(unimplemented("messages: this checkpoint has no chat template"));
-  auto turn = chat::ChatTurn::create(*doors_.prompter, *request);
-  if (!turn.ok()) return refuse(turn.error());
-  const v1::GenerateRequest prompt = turn.value()->request();
-  auto* reactor = new ChatReactor(context, sessions_, TakeTurn{std::move(turn).value(), {}});
-  reactor->open(prompt);
+  // Owns itself from here on: OnDone() comes last and deletes it.
+  auto* reactor = new ChatReactor(context, sessions_, TakeTurn{});
+  reactor->hold();
+  const bool taken = run(*request, [this, context, request, reactor] {
+    auto turn = guarded("a conversation", [&]() -> Result<std::unique_ptr<chat::ChatTurn>> {
+      if (context->IsCancelled()) return Error{Code::kCancelled, "the client has gone"};
+      return turn_of(*request);
+    });
+    if (turn && turn->ok()) {
+      const v1::GenerateRequest prompt = turn->value()->request();
+      reactor->translate().turn = std::move(*turn).value();
+      reactor->open(prompt);
+    } else {
+      reactor->refuse(request_error(turn ? turn->error() : failed_inside()));
+    }
+    reactor->release();
+  });
+  if (!taken) {
+    reactor->refuse(overloaded());
+    reactor->release();
+  }
   return reactor;
 }
 
 // --- Without the engine ------------------------------------------------------------------------
 
+grpc::ServerUnaryReactor* ChatService::answer(grpc::CallbackServerContext* context,
+                                              const google::protobuf::Message& request,
+                                              std::function<Result<void>()> work) {
+  // The request and its response live until the reactor finishes.
+  auto* reactor = context->DefaultReactor();
+  const bool taken = run(request, [context, reactor, work = std::move(work)] {
+    const auto result = guarded("a call", [&]() -> Result<void> {
+      if (context->IsCancelled()) return Error{Code::kCancelled, "the client has gone"};
+      return work();
+    });
+    if (result && result->ok()) return reactor->Finish(grpc::Status::OK);
+    reactor->Finish(wire_status(request_error(result ? result->error() : failed_inside())));
+  });
+  if (!taken) reactor->Finish(wire_status(overloaded()));
+  return reactor;
+}
+
 Result<void> ChatService::render(const v1::ChatRequest& request,
                                  v1::RenderResponse* response) const {
-  TRY(check(request.model()));
-  if (doors_.prompter == nullptr)
-    return unimplemented("messages: this checkpoint has no chat template");
-  TRY_ASSIGN(const auto turn, chat::ChatTurn::create(*doors_.prompter, request));
+  TRY_ASSIGN(const auto turn, turn_of(request));
   const std::string& text = turn->request().text();
+  TRY(check_bytes("the rendered prompt", text));
   TRY_ASSIGN(const auto ids, doors_.tokenizer->encode(text));
   response->set_text(text);
   response->mutable_token_ids()->Add(ids.begin(), ids.end());
@@ -88,6 +134,7 @@ Result<void> ChatService::render(const v1::ChatRequest& request,
 Result<void> ChatService::tokenize(const v1::TokenizeRequest& request,
                                    v1::TokenizeResponse* response) const {
   TRY(check(request.model()));
+  TRY(check_bytes("text", request.text()));
   TRY_ASSIGN(const auto ids, doors_.tokenizer->encode(request.text()));
   response->mutable_token_ids()->Add(ids.begin(), ids.end());
   response->set_max_positions(model_.max_positions());
@@ -114,19 +161,19 @@ Result<void> ChatService::detokenize(const v1::DetokenizeRequest& request,
 grpc::ServerUnaryReactor* ChatService::Render(grpc::CallbackServerContext* context,
                                               const v1::ChatRequest* request,
                                               v1::RenderResponse* response) {
-  return answer(context, render(*request, response));
+  return answer(context, *request, [=, this] { return render(*request, response); });
 }
 
 grpc::ServerUnaryReactor* ChatService::Tokenize(grpc::CallbackServerContext* context,
                                                 const v1::TokenizeRequest* request,
                                                 v1::TokenizeResponse* response) {
-  return answer(context, tokenize(*request, response));
+  return answer(context, *request, [=, this] { return tokenize(*request, response); });
 }
 
 grpc::ServerUnaryReactor* ChatService::Detokenize(grpc::CallbackServerContext* context,
                                                   const v1::DetokenizeRequest* request,
                                                   v1::DetokenizeResponse* response) {
-  return answer(context, detokenize(*request, response));
+  return answer(context, *request, [=, this] { return detokenize(*request, response); });
 }
 
 }  // namespace mimo::coordinator

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <utility>
 
 #include "coordinator/api/wire_status.h"
@@ -35,10 +36,18 @@ class SessionReactor final : public grpc::ServerWriteReactor<Response>, public S
   void refuse(const RequestError& error) {
     LockedSession locked(*live_);
     locked->state = LiveSession::State::kClosed;
-    locked->outbox.put_error(error.event(), {});
+    locked->bare_error = error.retryable;
+    if (!locked->bare_error) locked->outbox.put_error(error.event(), {});
     locked->error = error;
     locked.wake();
   }
+
+  // From hold() to release() another thread finds out what to open() or refuse(). Nothing is
+  // written and the reactor lives until then, whatever becomes of the call. hold() comes before
+  // gRPC has the reactor, and release() is the last that the other thread does with it.
+  void hold() { held_ = true; }
+  void release();
+  Translate& translate() { return translate_; }  // before open()
 
   bool prepare() override;
   void write() override;
@@ -47,6 +56,11 @@ class SessionReactor final : public grpc::ServerWriteReactor<Response>, public S
   void OnWriteDone(bool ok) override;
   void OnCancel() override {
     handed_over_.load(std::memory_order_acquire);
+    {
+      std::lock_guard lock(live_->mutex);
+      gone_ = held_;
+      if (gone_) return;
+    }
     sessions_.gone(*live_);
   }
   void OnDone() override {
@@ -80,12 +94,29 @@ class SessionReactor final : public grpc::ServerWriteReactor<Response>, public S
   // gRPC orders the constructor and what write() does before what it reports; this says so where a
   // race detector, which does not see into gRPC, can see it.
   std::atomic<bool> handed_over_{false};
+  bool held_ = false;    // between hold() and release()
+  bool gone_ = false;    // its client went meanwhile
   bool broken_ = false;  // a write has failed: nothing more arrives
 };
 
 template <typename Response, typename Translate>
+void SessionReactor<Response, Translate>::release() {
+  // Once it is not held it may end at any time.
+  Sessions& sessions = sessions_;
+  const std::shared_ptr<LiveSession> live = live_;
+  bool gone = false;
+  {
+    LockedSession locked(*live);
+    held_ = false;
+    gone = gone_;
+    locked.wake();
+  }
+  if (gone) sessions.gone(*live);
+}
+
+template <typename Response, typename Translate>
 bool SessionReactor<Response, Translate>::prepare() {
-  if (doing_ != Doing::kNothing) return false;
+  if (held_ || doing_ != Doing::kNothing) return false;
   const bool closed = live_->state == LiveSession::State::kClosed;
   const bool has_message = !broken_ && fill();
   if (!has_message && !closed) return false;

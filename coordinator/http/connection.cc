@@ -8,8 +8,10 @@
 #include <boost/beast/http/field.hpp>
 #include <boost/beast/http/rfc7230.hpp>
 #include <boost/beast/http/verb.hpp>
+#include <charconv>
 #include <cstdio>
 #include <ctime>
+#include <optional>
 #include <utility>
 
 namespace mimo::http {
@@ -22,7 +24,6 @@ namespace {
 
 constexpr size_t kReadBytes = 16384;
 constexpr size_t kAheadBytesMax = 65536;  // of what a client sends before it is answered
-constexpr size_t kRequestIdBytesMax = 128;
 constexpr double kLingerS = 2.0;
 
 std::string http_date() {
@@ -33,12 +34,22 @@ std::string http_date() {
   return {text.data(), std::strftime(text.data(), text.size(), "%a, %d %b %Y %H:%M:%S GMT", &utc)};
 }
 
-// Repeated in a header and in logs: only what cannot break either.
-std::string fit_request_id(std::string_view id) {
-  if (id.size() > kRequestIdBytesMax) return "";
-  for (const char c : id)
-    if (c <= ' ' || c > '~') return "";
-  return std::string(id);
+// "a%2Fb" as "a/b"; nothing where an escape is none.
+std::optional<std::string> without_escapes(std::string_view text) {
+  std::string plain;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      plain += text[i];
+      continue;
+    }
+    uint8_t byte = 0;
+    const char* from = text.data() + i + 1;
+    if (i + 3 > text.size() || std::from_chars(from, from + 2, byte, 16).ptr != from + 2)
+      return std::nullopt;
+    plain += static_cast<char>(byte);
+    i += 2;
+  }
+  return plain;
 }
 
 ApiError parse_refusal(error_code error, const ConnectionLimits& limits) {
@@ -60,18 +71,6 @@ ApiError parse_refusal(error_code error, const ConnectionLimits& limits) {
 }
 
 }  // namespace
-
-HttpResponse error_response(const ApiError& error) {
-  HttpResponse response;
-  response.status = error.status;
-  response.body = error_body(error);
-  if (error.retry_after_ms >= 0) {
-    const int64_t seconds = (error.retry_after_ms + 999) / 1000;
-    response.headers.emplace_back("Retry-After", std::to_string(std::max<int64_t>(seconds, 1)));
-    response.headers.emplace_back("retry-after-ms", std::to_string(error.retry_after_ms));
-  }
-  return response;
-}
 
 Connection::Connection(Socket socket, ConnectionSet& set) : socket_(std::move(socket)), set_(set) {}
 
@@ -188,9 +187,11 @@ void Connection::dispatch() {
   request.method = std::string(message.method_string());
   const std::string target(message.target());
   const size_t question = target.find('?');
-  request.path = target.substr(0, question);
+  auto path = without_escapes(target.substr(0, question));
   if (question != std::string::npos) request.query = target.substr(question + 1);
   request.content_type = std::string(message[beast::http::field::content_type]);
+  request.by_page = message.find(beast::http::field::origin) != message.end() ||
+                    beast::iequals(message["Sec-Fetch-Site"], "cross-site");
   const auto id = message["X-Request-Id"];
   request.request_id = fit_request_id({id.data(), id.size()});
   request.body = std::move(message.body());
@@ -200,6 +201,12 @@ void Connection::dispatch() {
   head_only_ = message.method() == beast::http::verb::head;
   state_ = State::kAnswering;
   parser_.reset();
+  if (!path) {
+    const std::string shown = target.substr(0, std::min<size_t>(question, 200));
+    return respond(error_response(
+        bad_request("", "path = " + shown + ": expected two hexadecimal digits behind each %")));
+  }
+  request.path = std::move(*path);
   auto exchange = set_.handler->handle(std::move(request), *this);
   if (exchange == nullptr || answered_) return;
   if (state_ == State::kClosed) return exchange->gone();
@@ -277,7 +284,8 @@ void Connection::flush() {
 
 void Connection::write_some() {
   writing_ = true;
-  deadline_in(set_.limits.write_timeout_s);
+  // "100 Continue" goes out while the request's own time runs.
+  if (state_ == State::kAnswering) deadline_in(set_.limits.write_timeout_s);
   socket_.async_write_some(
       asio::buffer(writing_out_.data() + written_, writing_out_.size() - written_),
       [self = shared_from_this()](error_code error, size_t num_bytes) {

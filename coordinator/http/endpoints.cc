@@ -10,8 +10,8 @@
 #include <utility>
 
 #include "coordinator/http/console_page.h"
-#include "coordinator/http/guarded.h"
 #include "coordinator/http/server_pages.h"
+#include "coordinator/sessions/guarded.h"
 
 namespace mimo::http {
 namespace {
@@ -64,20 +64,21 @@ HttpResponse overloaded() {
   return error_response(error);
 }
 
-// A page of another site may send a form or plain text here without being asked whether it may;
-// JSON it may not.
-bool is_json(const std::string& content_type) {
+// A page of another site may send a form, plain text or bytes of no kind here without being asked
+// whether it may; JSON it may not.
+bool is_json(const HttpRequest& request) {
   constexpr std::string_view kJson = "application/json";
-  if (content_type.empty()) return true;
-  std::string kind = content_type.substr(0, content_type.find(';'));
+  if (request.content_type.empty()) return !request.by_page;
+  std::string kind = request.content_type.substr(0, request.content_type.find(';'));
   while (!kind.empty() && kind.back() == ' ') kind.pop_back();
   for (char& c : kind) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
   return kind == kJson;
 }
 
 HttpResponse no_json(const HttpRequest& request) {
-  ApiError error = bad_request(
-      "", "Content-Type: " + request.content_type.substr(0, 100) + ": expected application/json");
+  const std::string shown =
+      request.content_type.empty() ? "none" : request.content_type.substr(0, 100);
+  ApiError error = bad_request("", "Content-Type: " + shown + ": expected application/json");
   error.status = 415;
   return error_response(error);
 }
@@ -100,8 +101,8 @@ class LaterPage final : public Exchange {
 };
 
 HttpResponse made(const std::function<HttpResponse()>& page) {
-  auto response = guarded("a page", page);
-  return response ? std::move(*response) : error_response(failed_inside());
+  auto response = coordinator::guarded("a page", page);
+  return response ? std::move(*response) : error_response(api_error(coordinator::failed_inside()));
 }
 
 void take(Generation& generation, Preparation preparation) {
@@ -159,7 +160,7 @@ std::shared_ptr<Exchange> Endpoints::get(const HttpRequest& request, Responder& 
 std::shared_ptr<Exchange> Endpoints::post(HttpRequest request, Responder& responder) {
   const std::string path = request.path;
   if (path == "/v1/embeddings") return page_now(responder, embeddings_page);
-  if (!is_json(request.content_type)) {
+  if (!is_json(request)) {
     responder.respond(no_json(request));
     return nullptr;
   }
@@ -191,10 +192,11 @@ std::shared_ptr<Exchange> Endpoints::page_later(Responder& responder, Page page)
 }
 
 Preparation Endpoints::prepared(Prepare prepare, const std::string& body, std::string id) const {
-  auto ready = guarded("preparing", [&] { return prepare(doors_, body, std::move(id), unix_s()); });
+  auto ready = coordinator::guarded("preparing",
+                                    [&] { return prepare(doors_, body, std::move(id), unix_s()); });
   if (ready) return std::move(*ready);
   Preparation failed;
-  failed.error = failed_inside();
+  failed.error = api_error(coordinator::failed_inside());
   return failed;
 }
 

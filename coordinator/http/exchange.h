@@ -14,10 +14,11 @@ namespace mimo::http {
 // A request as it came, whole.
 struct HttpRequest {
   std::string method;
-  std::string path;   // without its query
+  std::string path;   // without its query, escapes undone
   std::string query;  // behind the '?'
   std::string content_type;
   std::string request_id;  // X-Request-Id, when it is fit to be repeated
+  bool by_page = false;    // a browser's, for a page of another site or for one that says whose
   std::string body;
 };
 
@@ -31,6 +32,10 @@ struct HttpResponse {
 };
 
 HttpResponse error_response(const ApiError& error);
+// `id` where it may stand in a header and in logs, and else nothing.
+std::string fit_request_id(std::string_view id);
+// The names of a client's fields that nobody knows, without what could break a header.
+void add_ignored(const std::vector<std::string>& names, Headers* headers);
 
 // A connection, as who answers its request sees it. One answer a request: respond(), or
 // begin_stream(), any number of write()s and end_stream().

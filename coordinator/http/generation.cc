@@ -2,25 +2,12 @@
 
 #include <utility>
 
-#include "coordinator/http/guarded.h"
+#include "coordinator/sessions/guarded.h"
 
 namespace mimo::http {
 namespace {
 
 constexpr int64_t kTakeBytesMax = 65536;
-constexpr size_t kIgnoredShownMax = 16;
-
-// Names from a client, in a header: what could break it is left out.
-std::string header_list(const std::vector<std::string>& names) {
-  std::string list;
-  for (size_t i = 0; i < names.size() && i < kIgnoredShownMax; ++i) {
-    std::string name;
-    for (const char c : names[i].substr(0, 64))
-      if (c > ' ' && c <= '~' && c != ',') name += c;
-    list += (list.empty() ? "" : ", ") + name;
-  }
-  return list;
-}
 
 ApiError too_large() {
   ApiError error =
@@ -37,9 +24,9 @@ Generation::~Generation() { end_streams(); }
 
 Headers Generation::headers() const {
   Headers headers;
-  headers.emplace_back("X-Request-Id", request_id_.empty() ? prepared_.id : request_id_);
-  if (!prepared_.ignored.empty())
-    headers.emplace_back("X-Ignored-Fields", header_list(prepared_.ignored));
+  const std::string id = request_id_.empty() ? fit_request_id(prepared_.id) : request_id_;
+  if (!id.empty()) headers.emplace_back("X-Request-Id", id);
+  add_ignored(prepared_.ignored, &headers);
   return headers;
 }
 
@@ -82,11 +69,14 @@ void Generation::end_streams() {
 
 void Generation::writable() {
   const auto self = shared_from_this();
-  for (size_t i = 0; i < streams_.size(); ++i) {
+  // Each in its turn: a first one that always has something would leave the others nothing.
+  const size_t first = next_;
+  for (size_t k = 0; k < streams_.size(); ++k) {
     if (responder_ == nullptr || responder_->busy()) return;
-    if (!waits_[i]) continue;
-    waits_[i] = false;
-    ready(*streams_[i]);
+    const size_t idx = (first + k) % streams_.size();
+    if (!waits_[idx]) continue;
+    waits_[idx] = false;
+    ready(*streams_[idx]);
   }
 }
 
@@ -112,6 +102,7 @@ void Generation::ready(Stream& stream) {
     if (--num_open_ == 0) return finish();
   }
   waits_[idx] = batch.more;
+  next_ = (idx + 1) % streams_.size();
   if (!out_.empty()) return send(out_);
   if (batch.more) return ready(stream);
 }
@@ -119,14 +110,14 @@ void Generation::ready(Stream& stream) {
 std::optional<ApiError> Generation::take(int32_t prompt_idx,
                                          std::vector<v1::GenerateResponse> messages) {
   Reply& reply = *prepared_.reply;
-  const bool taken = guarded("a reply", [&] {
+  const bool taken = coordinator::guarded("a reply", [&] {
                        for (size_t i = 0; i < messages.size() && !reply.overflowed(); ++i)
                          reply.take(prompt_idx, std::move(messages[i]), &out_);
                        return true;
                      }).has_value();
   if (taken && !reply.overflowed()) return std::nullopt;
   out_.clear();
-  return taken ? too_large() : failed_inside();
+  return taken ? too_large() : api_error(coordinator::failed_inside());
 }
 
 void Generation::send(const std::string& data) {
@@ -142,13 +133,13 @@ void Generation::send(const std::string& data) {
 }
 
 void Generation::finish() {
-  const bool whole = guarded("a reply", [&] {
+  const bool whole = coordinator::guarded("a reply", [&] {
                        prepared_.reply->finish(&out_);
                        return true;
                      }).has_value();
   if (!whole) {
     out_.clear();
-    return fail(failed_inside());
+    return fail(api_error(coordinator::failed_inside()));
   }
   Responder* responder = responder_;
   if (prepared_.reply->streamed()) {

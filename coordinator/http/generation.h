@@ -64,6 +64,7 @@ class Generation final : public Exchange,
   Prepared prepared_;
   std::vector<std::shared_ptr<Stream>> streams_;
   std::vector<bool> waits_;  // a stream has more than the connection took
+  size_t next_ = 0;          // of streams_, when the connection takes more
   size_t num_open_ = 0;
   bool begun_ = false;  // the stream's head is sent
   std::string out_;

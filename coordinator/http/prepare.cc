@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "coordinator/chat/chat_turn.h"
+#include "coordinator/chat/conversation.h"
 #include "coordinator/chat/prompter.h"
 #include "coordinator/http/chat_format.h"
 #include "coordinator/http/chat_reply.h"
@@ -30,11 +31,14 @@ ReplyFacts reply_facts(const Doors& doors, std::string id, int64_t created,
   return facts;
 }
 
-// A request names one, or has the reply's id, so that it can be aborted by what its client sees.
-void set_ids(const std::string& id, std::vector<v1::GenerateRequest>* requests) {
+// The reply and what the engine runs have one id, so that it can be aborted by what its client
+// sees: the request's own, or `id`.
+std::string name(std::string id, std::vector<v1::GenerateRequest>* requests) {
+  if (!requests->front().request_id().empty()) id = requests->front().request_id();
   for (size_t i = 0; i < requests->size(); ++i)
     if ((*requests)[i].request_id().empty())
       (*requests)[i].set_request_id(i == 0 ? id : id + "-" + std::to_string(i));
+  return id;
 }
 
 Preparation refused(ApiError error) {
@@ -73,12 +77,11 @@ Preparation prepare_completion(const Doors& doors, const std::string& body, std:
     return refused(std::move(*error));
   Preparation preparation;
   Prepared& prepared = preparation.prepared;
-  prepared.id = id;
+  prepared.id = name(std::move(id), &call.requests);
   prepared.ignored = std::move(call.ignored);
   prepared.reply = std::make_unique<CompletionReply>(
-      reply_facts(doors, id, created, call.stream, call.logprobs), call);
+      reply_facts(doors, prepared.id, created, call.stream, call.logprobs), call);
   prepared.requests = std::move(call.requests);
-  set_ids(id, &prepared.requests);
   return preparation;
 }
 
@@ -94,12 +97,12 @@ Preparation prepare_chat(const Doors& doors, const std::string& body, std::strin
   if (!turn.ok()) return refused(api_error(turn.error()));
   Preparation preparation;
   Prepared& prepared = preparation.prepared;
-  prepared.id = id;
   prepared.ignored = std::move(call.ignored);
   prepared.requests.push_back(turn.value()->request());
-  set_ids(id, &prepared.requests);
+  prepared.id = name(std::move(id), &prepared.requests);
   prepared.reply = std::make_unique<ChatReply>(
-      std::move(turn).value(), reply_facts(doors, id, created, call.stream, call.logprobs));
+      std::move(turn).value(),
+      reply_facts(doors, prepared.id, created, call.stream, call.logprobs));
   return preparation;
 }
 
@@ -107,15 +110,26 @@ Preparation prepare_chat(const Doors& doors, const std::string& body, std::strin
 
 namespace {
 
+// `with_start`: with what begins the reply behind it.
+Result<std::string> render(const chat::Prompter& prompter, const v1::ChatRequest& request,
+                           bool with_start) {
+  TRY_ASSIGN(chat::Conversation conversation, chat::read_conversation(request));
+  conversation.context["add_generation_prompt"] = with_start;
+  return prompter.render(conversation);
+}
+
 // The text that is to be ids: a prompt, or a conversation as the template writes it.
 std::optional<ApiError> text_to_tokenize(const Doors& doors, Fields& fields, std::string* text) {
   std::string model;
   if (fields.find("messages") != nullptr) {
     v1::ChatRequest request;
     read_conversation(fields, &request);
+    const bool with_start = fields.flag("add_generation_prompt").value_or(true);
+    fields.not_done("continue_final_message", false, "a reply is always begun anew");
+    fields.not_done("chat_template", Json(), "the checkpoint's own template is run");
     if (!fields.ok()) return *fields.error();
     if (doors.prompter == nullptr) return no_chat();
-    auto rendered = doors.prompter->render(request);
+    auto rendered = render(*doors.prompter, request, with_start);
     if (!rendered.ok()) return api_error(rendered.error());
     *text = std::move(rendered).value();
     model = request.model();
@@ -126,6 +140,10 @@ std::optional<ApiError> text_to_tokenize(const Doors& doors, Fields& fields, std
     if (!fields.ok()) return *fields.error();
     *text = *prompt;
   }
+  if (static_cast<int64_t>(text->size()) > doors.limits.prompt_bytes_max)
+    return bad_request("prompt", "prompt = " + std::to_string(text->size()) +
+                                     " bytes: expected at most " +
+                                     std::to_string(doors.limits.prompt_bytes_max));
   return check_model(doors, model);
 }
 
@@ -142,12 +160,14 @@ HttpResponse tokenize(const Doors& doors, const std::string& body) {
   std::optional<ApiError> error;
   Fields fields(json, "", &error);
   const bool with_texts = fields.flag("return_token_strs").value_or(false);
+  fields.find("add_special_tokens");  // the tokenizer adds none
   std::string text;
   if (auto refusal = text_to_tokenize(doors, fields, &text)) return error_response(*refusal);
   const auto ids = doors.tokenizer->encode(text);
   if (!ids.ok()) return error_response(api_error(ids.error().with_context("prompt")));
 
   HttpResponse response;
+  add_ignored(fields.ignored(), &response.headers);
   std::string& out = response.body;
   out = "{\"count\":" + std::to_string(ids.value().size()) +
         ",\"max_model_len\":" + std::to_string(doors.facts.model.max_positions()) + ",\"tokens\":[";
@@ -187,6 +207,7 @@ HttpResponse detokenize(const Doors& doors, const std::string& body) {
     ids.push_back(id.get<int32_t>());
   }
   HttpResponse response;
+  add_ignored(fields.ignored(), &response.headers);
   response.body = "{\"prompt\":";
   append_quoted(doors.tokenizer->decode(ids, /*skip_special=*/false), &response.body);
   response.body += "}";

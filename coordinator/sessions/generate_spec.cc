@@ -44,6 +44,13 @@ Result<void> check_id(const std::string& field, int32_t id, const RequestLimits&
   return {};
 }
 
+Result<void> check_positions(int64_t num_prompt, const RequestLimits& limits) {
+  if (num_prompt < limits.positions_max) return {};
+  return bad_field("the prompt", std::to_string(num_prompt) + " tokens",
+                   "at most " + std::to_string(limits.positions_max - 1) + ": the model has " +
+                       std::to_string(limits.positions_max) + " positions");
+}
+
 std::string element(std::string_view field, int idx) {
   return std::string(field) + "[" + std::to_string(idx) + "]";
 }
@@ -66,6 +73,7 @@ Result<void> parse_input(const v1::GenerateRequest& request, const RequestLimits
     case v1::GenerateRequest::kTokenIds: {
       const auto& ids = request.token_ids().ids();
       if (ids.empty()) return invalid_argument("token_ids is empty: expected a prompt");
+      TRY(check_positions(ids.size(), limits));
       for (int i = 0; i < ids.size(); ++i) {
         const bool inside = ids[i] >= 0 && ids[i] < limits.vocab_limit;
         if (!inside) return check_id(element("token_ids.ids", i), ids[i], limits);
@@ -280,11 +288,8 @@ Result<GenerateSpec> parse_request(const v1::GenerateRequest& request, const Req
 Result<void> check_prompt(const RequestLimits& limits, GenerateSpec* spec) {
   const auto num_prompt = static_cast<int64_t>(spec->prompt.size());
   if (num_prompt == 0) return invalid_argument("the prompt has no tokens: expected at least 1");
+  TRY(check_positions(num_prompt, limits));
   const int64_t left = limits.positions_max - num_prompt;
-  if (left < 1)
-    return bad_field("the prompt", std::to_string(num_prompt) + " tokens",
-                     "at most " + std::to_string(limits.positions_max - 1) + ": the model has " +
-                         std::to_string(limits.positions_max) + " positions");
   if (spec->max_tokens > left)
     return bad_field("stopping.max_tokens", spec->max_tokens,
                      "at most " + std::to_string(left) + ": the prompt's " +

@@ -9,12 +9,22 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "coordinator/sessions/guarded.h"
 
 namespace mimo::coordinator {
 namespace {
 
 // Up to here the encoder takes a few milliseconds at most, and a thread's wake is not worth it.
 constexpr size_t kInlineTextBytes = 4096;
+// The same of a prompt's copies, one an output: 256 KB of ids.
+constexpr size_t kInlineIds = 65536;
+
+bool is_small(const GenerateSpec& spec) {
+  // A text has no more ids than bytes.
+  const size_t num_ids = spec.is_text ? spec.text.size() : spec.prompt.size();
+  return spec.text.size() <= kInlineTextBytes &&
+         num_ids * static_cast<size_t>(spec.num_sequences) <= kInlineIds;
+}
 
 uint64_t random_u64() {
   std::random_device device;
@@ -86,9 +96,9 @@ void Sessions::open(const v1::GenerateRequest& request, const std::shared_ptr<Li
   CHECK(leader_ != nullptr);
   live->opened_ns = clock_.now_ns();
   if (auto refused = admit(request, live)) return refuse(*live, std::move(*refused));
-  if (live->spec.text.size() <= kInlineTextBytes) return launch(live);
+  if (is_small(live->spec)) return launch(live);
   if (!tokenizers_.post([this, live] { launch(live); }))
-    refuse(*live, admission_.overloaded("too many texts wait for the tokenizer"));
+    refuse(*live, admission_.overloaded("too many prompts wait for the tokenizer"));
 }
 
 Result<void> Sessions::prepare(LiveSession* live, std::vector<v1::Submit>* submits) {
@@ -132,8 +142,9 @@ Result<void> Sessions::submit_all(std::vector<v1::Submit> submits) {
 
 void Sessions::launch(const std::shared_ptr<LiveSession>& live) {
   std::vector<v1::Submit> submits;
-  if (auto prepared = prepare(live.get(), &submits); !prepared.ok())
-    return refuse(*live, request_error(prepared.error()));
+  const auto prepared = guarded("a prompt", [&] { return prepare(live.get(), &submits); });
+  if (!prepared || !prepared->ok())
+    return refuse(*live, request_error(prepared ? prepared->error() : failed_inside()));
   if (submits.empty()) return;  // closed meanwhile
 
   std::vector<int64_t> sequences;

@@ -23,9 +23,9 @@ namespace mimo::coordinator {
 // Everything that runs: opens a session for each request, brings it the leader's events, and ends
 // it when it is done, aborted, too slow, gone, or when its group is lost.
 //
-// Thread:    any. The leader's events come on one thread at a time; text longer than a few KB
-// becomes
-//            ids on threads of its own. No call to the leader is made with a session's mutex held.
+// Thread:    any. The leader's events come on one thread at a time; text longer than a few KB and
+//            long prompts of many outputs are made ready on threads of its own. No call to the
+//            leader is made with a session's mutex held.
 // Lifetime:  admission, probe, clock, tokenizer and (from attach() on) leader outlive it.
 // Invariant: every session that was opened is closed once, and its stream is woken then.
 class Sessions final {

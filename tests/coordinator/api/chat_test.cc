@@ -4,6 +4,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "mimo/v1/chat.grpc.pb.h"
@@ -166,6 +167,65 @@ TEST_F(ChatServer, AFailureInMidStreamIsTold) {
   while (reader->Read(&event)) continue;
   EXPECT_TRUE(event.has_error());
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(ChatServer, LargeConversationsAreTheSame) {
+  auto options = FrontDoor::with_chat();
+  options.sessions.limits.positions_max = 100'000;
+  start(options);
+  const std::string text(20'000, 'z');
+  v1::ChatRequest request = saying(text);
+
+  const Reply reply = ask(request);
+  EXPECT_TRUE(reply.status.ok()) << reply.status.error_message();
+  EXPECT_EQ(reply.content, text);
+  request.mutable_messages(0)->set_role("refused");
+  const Reply refused = ask(request);
+  EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(refused.errors.size(), 1u);
+}
+
+TEST_F(ChatServer, ClientsThatGoWhileTheyAreReadLeaveNothingBehind) {
+  auto options = FrontDoor::with_chat();
+  options.engine.by_hand = true;
+  options.sessions.limits.positions_max = 100'000;
+  start(options);
+  const v1::ChatRequest request = saying(std::string(20'000, 'z'));
+  for (int i = 0; i < 200; ++i) {
+    const auto reader = begin(request);
+    if (i % 3 == 1) std::this_thread::yield();
+    if (i % 3 == 2) {
+      ASSERT_TRUE(door_->engine.wait_live(1));
+    }
+    context_->TryCancel();
+    v1::ChatResponse event;
+    while (reader->Read(&event)) continue;
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+    ASSERT_TRUE(door_->engine.wait_live(0));
+  }
+
+  EXPECT_TRUE(door_->admission.wait_empty(std::chrono::seconds(10)));
+}
+
+TEST_F(ChatServer, TextsHaveThePromptsBound) {
+  auto options = FrontDoor::with_chat();
+  options.sessions.limits.prompt_bytes_max = 1'000;
+  start(options);
+  v1::RenderResponse rendered;
+  EXPECT_EQ(call(&v1::Chat::Stub::Render, saying(std::string(1'000, 'z')), &rendered).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_TRUE(call(&v1::Chat::Stub::Render, saying(std::string(995, 'z')), &rendered).ok());
+
+  v1::TokenizeRequest text;
+  v1::TokenizeResponse tokens;
+  text.set_text(std::string(1'000, 'z'));
+  EXPECT_TRUE(call(&v1::Chat::Stub::Tokenize, text, &tokens).ok());
+  for (const size_t size : {size_t{1'001}, size_t{10'000}}) {
+    text.set_text(std::string(size, 'z'));
+    const grpc::Status refused = call(&v1::Chat::Stub::Tokenize, text, &tokens);
+    EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_NE(refused.error_message().find("text = "), std::string::npos);
+  }
 }
 
 TEST_F(ChatServer, RendersAndTokenizes) {

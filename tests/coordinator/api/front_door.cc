@@ -52,9 +52,10 @@ FrontDoor::FrontDoor(const Options& wanted)
   facts.status = [this] { return engine.status(); };
   sessions.attach(engine, [this] { return engine.status().reason; });
   if (wanted.connected) engine.connect(sessions.sink());
-  server = ApiServer::create(wanted.api, facts, sessions, admission, clock,
-                             {prompter.get(), tokenizer.get()})
-               .value();
+  server =
+      ApiServer::create(wanted.api, facts, sessions, admission, clock,
+                        {prompter.get(), tokenizer.get(), wanted.sessions.limits.prompt_bytes_max})
+          .value();
 }
 
 FrontDoor::~FrontDoor() {

@@ -49,9 +49,15 @@ void SmallEngine::serve() {
   sink_.on_serving(epoch);
 }
 
+std::thread::id SmallEngine::submitter() const {
+  std::lock_guard lock(mutex_);
+  return submitter_;
+}
+
 Result<void> SmallEngine::submit(v1::Submit submit) {
   {
     std::lock_guard lock(mutex_);
+    submitter_ = std::this_thread::get_id();
     if (!serving_) return unavailable("no group");
     if (static_cast<int32_t>(live_.size()) >= options_.sequences_max)
       return Error{Code::kResourceExhausted, "the queue to the leader is full"};

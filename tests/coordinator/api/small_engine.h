@@ -43,6 +43,8 @@ class SmallEngine final : public LeaderClient {
   void serve();
 
   GroupStatus status() const;
+  // Who submitted last.
+  std::thread::id submitter() const;
   int32_t num_live() const;
   // False when it has not come to that within 20 s.
   bool wait_live(int32_t count) const;
@@ -65,6 +67,7 @@ class SmallEngine final : public LeaderClient {
   mutable std::condition_variable changed_;
   std::map<int64_t, Sequence> live_;
   int64_t num_steps_ = 0;
+  std::thread::id submitter_;
   int32_t tickets_ = 0;
   int64_t epoch_ = 0;
   bool serving_ = false;

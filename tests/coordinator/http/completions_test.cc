@@ -299,6 +299,38 @@ TEST(Completions, AFailureInMidStreamIsAnEventAndNoDone) {
   EXPECT_TRUE(client.at_end());
 }
 
+TEST(Completions, ARequestsOwnIdIsItsReplys) {
+  HttpDoor door(by_hand());
+  for (const char* path : {"/v1/completions", "/v1/chat/completions"}) {
+    HttpClient client(door.address());
+    Json request = saying("hey you");
+    if (path == std::string("/v1/completions")) request = {{"prompt", "hey you"}};
+    request["request_id"] = "mine";
+    request["stream"] = true;
+    ASSERT_TRUE(client.send(HttpClient::post_text(path, request.dump())));
+    ASSERT_TRUE(door.front.engine.wait_live(1));
+    door.front.engine.step();
+    ASSERT_TRUE(client.read_until("\"id\":\"mine\""));
+    EXPECT_NE(client.read_so_far().find("X-Request-Id: mine\r\n"), std::string::npos);
+
+    EXPECT_EQ(door.front.sessions.abort("mine"), 1);
+
+    EXPECT_NE(client.read().body.find("\"error\""), std::string::npos);
+  }
+}
+
+TEST(Completions, AnIdThatNoHeaderCanHoldIsInTheBodyAlone) {
+  HttpDoor door;
+  HttpClient client(door.address());
+
+  const Answer answer = client.post(
+      "/v1/completions", {{"prompt", "hey"}, {"max_tokens", 3}, {"request_id", "a\r\nX-B: c"}});
+
+  EXPECT_EQ(answer.json()["id"], "a\r\nX-B: c");
+  EXPECT_FALSE(answer.headers.contains("x-request-id"));
+  EXPECT_FALSE(answer.headers.contains("x-b"));
+}
+
 TEST(Completions, UnknownFieldsAreNamedAndIgnored) {
   HttpDoor door;
   HttpClient client(door.address());

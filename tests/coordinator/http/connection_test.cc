@@ -100,6 +100,22 @@ TEST(Connection, WhoExpectsToBeToldToGoOnIs) {
   EXPECT_EQ(client.read().json()["choices"][0]["text"], "hey");
 }
 
+TEST(Connection, WhoIsToldToGoOnHasNoMoreTimeThanOthers) {
+  HttpDoor::Options options;
+  options.http.request_timeout_s = 0.5;
+  options.http.write_timeout_s = 15.0;
+  HttpDoor door(options);
+  HttpClient client(door.address());
+  const auto begun = std::chrono::steady_clock::now();
+  ASSERT_TRUE(
+      client.send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+                  "Content-Length: 10\r\n\r\n"));
+  EXPECT_EQ(client.read(/*head_only=*/true).status, 100);
+
+  EXPECT_EQ(client.read().status, 408);
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(10));
+}
+
 TEST(Connection, WhatIsNoRequestIsRefusedAndClosed) {
   for (const char* words :
        {"hello\r\n\r\n", "GET / HTTP/3.1\r\n\r\n", "GET /health HTTP/1.1\r\nno colon\r\n\r\n",

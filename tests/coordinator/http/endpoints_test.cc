@@ -125,6 +125,82 @@ TEST(Endpoints, PathsAndMethodsThatAreNotThereAreNamed) {
   EXPECT_EQ(client.get("/version").status, 200);  // no body came between
 }
 
+TEST(Endpoints, PathsMayBeEscaped) {
+  HttpDoor::Options options;
+  options.front.sessions.limits.model = "maker/small 2%";
+  HttpDoor door(options);
+  HttpClient client(door.address());
+
+  for (const char* path : {"/v1/models/maker%2Fsmall%202%25", "/v1%2fmodels/maker/small%202%25?x"})
+    EXPECT_EQ(client.get(path).json()["id"], "maker/small 2%") << path;
+  for (const char* path : {"/v1/models/a%", "/v1/models/a%2", "/v1/models/a%2x", "/%-1"}) {
+    HttpClient other(door.address());
+    EXPECT_EQ(other.get(path).status, 400) << path;
+  }
+  EXPECT_EQ(client.get("/v1/models/a%3Fb").status, 404);
+}
+
+TEST(Endpoints, ABrowsersBytesOfNoKindAreRefused) {
+  HttpDoor door;
+  HttpClient client(door.address());
+  const auto status = [&](const std::string& headers) {
+    EXPECT_TRUE(client.send("POST /detokenize HTTP/1.1\r\nHost: x\r\n" + headers +
+                            "Content-Length: 15\r\n\r\n{\"tokens\":[97]}"));
+    return client.read().status;
+  };
+
+  EXPECT_EQ(status(""), 200);
+  EXPECT_EQ(status("Sec-Fetch-Site: same-origin\r\n"), 200);
+  EXPECT_EQ(status("Sec-Fetch-Site: cross-site\r\n"), 415);
+  EXPECT_EQ(status("Origin: http://elsewhere\r\n"), 415);
+  EXPECT_EQ(status("Origin: null\r\n"), 415);
+  EXPECT_EQ(status("Origin: http://here\r\nContent-Type: application/json\r\n"), 200);
+}
+
+TEST(Endpoints, ConversationsAreTokenizedWithoutAReplysBeginningToo) {
+  HttpDoor::Options options;
+  options.front.chat_template =
+      "{%- for message in messages %}{{- message.content }}{%- endfor %}"
+      "{%- if add_generation_prompt %}xyz{% endif %}";
+  HttpDoor door(options);
+  HttpClient client(door.address());
+  auto request = saying("a");
+
+  EXPECT_EQ(client.post("/tokenize", request).json()["count"], 5);
+  request["add_generation_prompt"] = true;
+  EXPECT_EQ(client.post("/tokenize", request).json()["count"], 5);
+  request["add_generation_prompt"] = false;
+  EXPECT_EQ(client.post("/tokenize", request).json()["count"], 2);
+  request["add_generation_prompt"] = "no";
+  EXPECT_EQ(client.post("/tokenize", request).status, 400);
+}
+
+TEST(Endpoints, TokensFieldsThatNobodyKnowsAreNamed) {
+  HttpDoor door;
+  HttpClient client(door.address());
+
+  const Answer there = client.post(
+      "/tokenize", {{"prompt", "abc"}, {"add_special_tokens", false}, {"return_token_str", true}});
+  EXPECT_EQ(there.status, 200);
+  EXPECT_EQ(there.headers.at("x-ignored-fields"), "return_token_str");
+  const Answer back = client.post("/detokenize", {{"tokens", {97}}, {"skip", true}});
+  EXPECT_EQ(back.headers.at("x-ignored-fields"), "skip");
+  EXPECT_FALSE(client.post("/detokenize", {{"tokens", {97}}}).headers.contains("x-ignored-fields"));
+}
+
+TEST(Endpoints, ATextToTokenizeHasThePromptsBound) {
+  HttpDoor::Options options;
+  options.front.sessions.limits.prompt_bytes_max = 1'000;
+  HttpDoor door(options);
+  HttpClient client(door.address());
+
+  EXPECT_EQ(client.post("/tokenize", {{"prompt", std::string(1'000, 'z')}}).status, 200);
+  const Answer refused = client.post("/tokenize", {{"prompt", std::string(1'001, 'z')}});
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_EQ(refused.json()["error"]["param"], "prompt");
+  EXPECT_EQ(client.post("/tokenize", saying(std::string(1'000, 'z'))).status, 400);
+}
+
 TEST(Endpoints, WhatIsThrownEndsItsRequestAlone) {
   HttpDoor::Options options;
   options.readiness = []() -> coordinator::Readiness { throw std::bad_alloc(); };

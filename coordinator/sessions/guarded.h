@@ -5,9 +5,9 @@
 #include <string_view>
 
 #include "base/log.h"
-#include "coordinator/http/api_error.h"
+#include "base/result.h"
 
-namespace mimo::http {
+namespace mimo::coordinator {
 
 // What `work` returns; nothing, and a line in the log, when a library throws in it (memory that is
 // not there, mostly): that ends the request and not the process, which has others.
@@ -16,14 +16,14 @@ auto guarded(std::string_view what, Work&& work) -> std::optional<decltype(work(
   try {
     return work();
   } catch (const std::exception& thrown) {
-    log_error("http_request_failed", {{"doing", what}, {"error", std::string(thrown.what())}});
+    log_error("request_failed", {{"doing", what}, {"error", thrown.what()}});
     return std::nullopt;
   }
 }
 
 // What its client is told.
-inline ApiError failed_inside() {
-  return api_error(Error{Code::kInternal, "the server failed while it worked on this request"});
+inline Error failed_inside() {
+  return {Code::kInternal, "the server failed while it worked on this request"};
 }
 
-}  // namespace mimo::http
+}  // namespace mimo::coordinator
