@@ -82,8 +82,8 @@ void bind_keys(EditLine* editor, unsigned char (*interrupt)(EditLine*, int)) {
   for (const char* mode : {"-isig", "-icrnl", "-inlcr"}) {
     el_set(editor, EL_SETTY, "-d", mode, static_cast<char*>(nullptr));
   }
-  // libedit shows its prompt first and takes the terminal then. What is typed until then, or while an
-  // answer comes, waits as it is: no Ctrl-D is eaten, no line break made of a return.
+  // libedit shows its prompt first and takes the terminal then. What is typed until then, or while
+  // an answer comes, waits as it is: no Ctrl-D is eaten, no line break made of a return.
   for (const char* mode : {"-icanon", "-echo", "-icrnl"}) {
     el_set(editor, EL_SETTY, "-x", mode, static_cast<char*>(nullptr));
   }
