@@ -13,7 +13,6 @@
 #include "cli/conversation.h"
 #include "cli/interrupt.h"
 #include "cli/line_source.h"
-#include "cli/quiet_terminal.h"
 
 namespace mimo::cli {
 namespace {
@@ -126,9 +125,7 @@ std::string summary(const v1::Usage& usage, v1::ChatFinished::Reason reason, dou
 Result<void> Chat::answer() {
   ChatClient::Call call(client_, options_.timeout_s);
   std::unique_ptr<Interrupt> interrupt;
-  std::optional<QuietTerminal> quiet;
   if (lines_.interactive()) {
-    quiet.emplace();
     TRY_ASSIGN(interrupt, Interrupt::create([&call] { call.cancel(); }));
   }
   const auto start = std::chrono::steady_clock::now();
